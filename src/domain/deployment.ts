@@ -365,9 +365,13 @@ function staleRecorded(
     newer.push(rest.attempt);
   }
   if (rest === null) return chain;
-  const staleResults = [...rest.attempt.staleResults, resultOf(data)];
-  const recorded = { attempt: { ...rest.attempt, staleResults }, earlier: rest.earlier };
+  const recorded = { attempt: recordStale(rest.attempt, data), earlier: rest.earlier };
   return newer.reduceRight<AttemptChain>((earlier, attempt) => ({ attempt, earlier }), recorded);
+}
+
+/** The attempt with one more result that came after a newer attempt was opened. */
+export function recordStale(attempt: Attempt, result: Result): Attempt {
+  return { ...attempt, staleResults: [...attempt.staleResults, resultOf(result)] };
 }
 
 /** Finds an attempt of a deployment by its id. Cost: O(attempts), O(1) for the current one. */

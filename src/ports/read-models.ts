@@ -1,0 +1,131 @@
+import type { Instant } from '../domain/event-schema.js';
+import type { Position, Revision } from './event-store.js';
+
+/** How a column of a read-model table is stored; `json` is text that only the row's own code reads. */
+export type ColumnType = 'text' | 'integer' | 'bigint' | 'boolean' | 'json';
+/** What any row is made of: text, safe integers, bigints, booleans, null; `json` columns any JSON value. */
+export type Row = Readonly<Record<string, unknown>>;
+/** The values of a row's key columns, in the order of the table's `key`. */
+export type RowKey = readonly (string | bigint)[];
+
+/** The shape of a read-model table. Every projection is one. */
+export interface Table<R extends Row = Row> {
+  /** Plural noun of the row; lower case letters and underscores. */
+  readonly name: string;
+  /** Grows with each change of meaning or shape; a new version is built beside the live one. */
+  readonly version: number;
+  readonly columns: {
+    readonly [K in keyof R]: { readonly type: ColumnType; readonly nullable?: true };
+  };
+  readonly key: readonly (keyof R & string)[];
+  readonly indexes: readonly (readonly (keyof R & string)[])[];
+}
+
+/** `live` is what queries read; `next` is built beside it and takes its place in one transaction. */
+export type Generation = 'live' | 'next';
+
+/** How far a table has come. */
+export interface Checkpoint {
+  readonly table: string;
+  readonly generation: Generation;
+  /** Version of the definition that the rows were made by. */
+  readonly version: number;
+  /** The last position folded in; null before the first. */
+  readonly position: Position | null;
+}
+
+/** Rows of one table to write, with the step of its checkpoint. */
+export interface Change {
+  readonly table: Table;
+  readonly generation: Generation;
+  /** Rows to insert or replace, at most one for each key. */
+  readonly rows: readonly Row[];
+  /** The checkpoint that must stand now; otherwise nothing of the whole commit is written. */
+  readonly from: Position | null;
+  readonly to: Position;
+}
+
+/** A stream that a projection can not fold: it waits there, whole, until it is mended or skipped. */
+export interface ParkedStream {
+  readonly table: string;
+  readonly generation: Generation;
+  readonly stream: string;
+  /** The first event that could not be folded. */
+  readonly revision: Revision;
+  readonly position: Position;
+  readonly problem: string;
+  readonly parkedAt: Instant;
+}
+
+/** One condition on a row. All conditions of a query must hold. */
+export type Condition<R extends Row> =
+  | { readonly column: keyof R & string; readonly is: string | bigint | number | boolean | null }
+  | { readonly column: keyof R & string; readonly in: readonly string[] }
+  | { readonly column: keyof R & string; readonly above: bigint }
+  | { readonly column: keyof R & string; readonly below: bigint }
+  /** The text of the column contains this text, case as it stands. */
+  | { readonly column: keyof R & string; readonly contains: string }
+  /** A `json` column holds an object with this member of text; member names: `[A-Za-z0-9._/-]`. */
+  | { readonly column: keyof R & string; readonly member: string; readonly equals: string };
+
+/** Which rows, in which order, how many. */
+export interface RowQuery<R extends Row> {
+  readonly where?: readonly Condition<R>[];
+  readonly orderBy: {
+    readonly column: keyof R & string;
+    readonly direction: 'ascending' | 'descending';
+  };
+  /** Rows at most, ≥ 1. */
+  readonly limit: number;
+}
+
+/**
+ * Tables folded from the log, with their checkpoints. One writer at a time is enough, and two do no
+ * harm: every commit compares and sets its checkpoints.
+ */
+export interface ReadModels {
+  /**
+   * Prepares the tables: creates what is missing, and leaves a table of another version as it is
+   * (its checkpoint tells the version; the caller builds the new one beside it).
+   */
+  open(tables: readonly Table[]): Promise<void>;
+  /** All checkpoints, `live` and `next`. */
+  checkpoints(): Promise<readonly Checkpoint[]>;
+
+  /** The rows with these keys, in the order of the keys; null where there is none. */
+  load<R extends Row>(
+    table: Table<R>,
+    generation: Generation,
+    keys: readonly RowKey[],
+  ): Promise<readonly (R | null)[]>;
+
+  /**
+   * Writes rows and checkpoints in one transaction.
+   * @throws {Fault} REVISION_CONFLICT when a checkpoint is not where a change says; nothing is written.
+   */
+  commit(changes: readonly Change[]): Promise<void>;
+
+  /** Rows of the live table by a query. */
+  find<R extends Row>(table: Table<R>, query: RowQuery<R>): Promise<readonly R[]>;
+  /** How many rows of the live table there are for each value of a text column. */
+  countBy<R extends Row>(
+    table: Table<R>,
+    column: keyof R & string,
+    where?: readonly Condition<R>[],
+  ): Promise<ReadonlyMap<string, number>>;
+  /** All rows of the live table in key order, in pages: for verification. Consistent within a page only. */
+  scan<R extends Row>(table: Table<R>): AsyncIterable<readonly R[]>;
+
+  /** Begins a generation `next`, empty; one that was there is dropped, its parked streams too. */
+  startNext(table: Table): Promise<void>;
+  /** Puts `next` in the place of `live` in one transaction: rows, checkpoint, parked streams. */
+  promoteNext(table: Table): Promise<void>;
+  /** Drops a generation `next` that will not be finished. Safe to repeat. */
+  dropNext(table: Table): Promise<void>;
+
+  /** Notes a parked stream, in a transaction of its own. Safe to repeat: the first entry stands. */
+  park(entry: ParkedStream): Promise<void>;
+  parked(): Promise<readonly ParkedStream[]>;
+
+  close(): Promise<void>;
+}

@@ -1,0 +1,58 @@
+import { evolve, unrecorded, type Deployment } from '../domain/deployment.js';
+import type { Labels, State } from '../domain/event-schema.js';
+import type { Position, Revision } from '../ports/event-store.js';
+import { defineProjection } from './projection.js';
+
+/** A row of `deployments`: the folded deployment, and beside it what queries select and sort by. */
+export type DeploymentRow = {
+  readonly deploymentId: string;
+  readonly state: State;
+  /** State of the current attempt: the reaper asks for `pending` and `running`. */
+  readonly attemptState: string | null;
+  readonly environment: string | null;
+  readonly labels: Labels;
+  readonly archived: boolean;
+  /** Id and name in lower case: what `q` searches. */
+  readonly searchText: string;
+  readonly revision: Revision;
+  readonly position: Position;
+  /** The fold itself, but for earlier attempts, which have rows of their own. */
+  readonly deployment: Deployment;
+};
+
+/** The state of each deployment, folded by the same `evolve` that decides commands. */
+export const deployments = defineProjection<DeploymentRow>({
+  name: 'deployments',
+  version: 1,
+  columns: {
+    deploymentId: { type: 'text' },
+    state: { type: 'text' },
+    attemptState: { type: 'text', nullable: true },
+    environment: { type: 'text', nullable: true },
+    labels: { type: 'json' },
+    archived: { type: 'boolean' },
+    searchText: { type: 'text' },
+    revision: { type: 'bigint' },
+    position: { type: 'bigint' },
+    deployment: { type: 'json' },
+  },
+  key: ['deploymentId'],
+  indexes: [['position'], ['state', 'position'], ['environment', 'position'], ['attemptState']],
+  keyOf: (event) => [event.deploymentId],
+  evolve(row, event) {
+    const before = row?.deployment ?? unrecorded(event.deploymentId);
+    const deployment = { ...evolve(before, event), earlierAttempts: null };
+    return {
+      deploymentId: event.deploymentId,
+      state: deployment.state,
+      attemptState: deployment.currentAttempt?.state ?? null,
+      environment: deployment.environment,
+      labels: deployment.labels,
+      archived: deployment.archived,
+      searchText: `${deployment.deploymentId}\n${deployment.name}`.toLowerCase(),
+      revision: event.revision,
+      position: event.position,
+      deployment,
+    };
+  },
+});

@@ -1,0 +1,7 @@
+import { attempts } from './attempts.js';
+import { deployments } from './deployments.js';
+import type { Projection } from './projection.js';
+import { transitions } from './transitions.js';
+
+/** All read models. A new one is one file and one line here. */
+export const PROJECTIONS: readonly Projection[] = [deployments, attempts, transitions];
