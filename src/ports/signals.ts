@@ -1,4 +1,4 @@
-import { channel } from 'node:diagnostics_channel';
+import { channel, subscribe, unsubscribe } from 'node:diagnostics_channel';
 
 /** What the service tells about itself while it works. Each signal is a diagnostics channel `shipslog:<name>`. */
 export interface Signals {
@@ -45,6 +45,6 @@ export function listen<N extends keyof Signals>(
   const guarded = (message: unknown): void => {
     listener(message as Signals[N]);
   };
-  signalChannel(name).subscribe(guarded);
-  return () => signalChannel(name).unsubscribe(guarded);
+  subscribe(`shipslog:${name}`, guarded);
+  return () => unsubscribe(`shipslog:${name}`, guarded);
 }
