@@ -27,6 +27,7 @@ import {
   type ScopeKind,
   type State,
 } from './event-schema.js';
+import { effectivePolicy, type PolicyDefaults } from './lease.js';
 
 export type AttemptState = 'pending' | 'running' | Outcome | 'unknown';
 
@@ -369,6 +370,52 @@ function staleRecorded(
   return newer.reduceRight<AttemptChain>((earlier, attempt) => ({ attempt, earlier }), recorded);
 }
 
+/** The members of a change that differ from what stands; an empty object when nothing does. */
+export function changedMembers(deployment: Deployment, patch: DeclarationPatch): DeclarationPatch {
+  const { name, environment, labels, confirmPhrase, policy } = patch;
+  const named = name === null ? deployment.deploymentId : name;
+  const changedPolicy = changedPolicyMembers(deployment.policy, policy);
+  return {
+    ...(named !== undefined && named !== deployment.name && { name }),
+    ...(environment !== undefined && environment !== deployment.environment && { environment }),
+    ...(labels !== undefined && !sameMembers(labels ?? {}, deployment.labels) && { labels }),
+    ...(confirmPhrase !== undefined &&
+      confirmPhrase !== deployment.confirmPhrase && { confirmPhrase }),
+    ...(changedPolicy !== undefined && { policy: changedPolicy }),
+  };
+}
+
+function changedPolicyMembers(
+  policy: Policy,
+  patch: PolicyPatch | null | undefined,
+): PolicyPatch | null | undefined {
+  if (sameMembers(mergedPolicy(policy, patch), policy) || patch === undefined) return undefined;
+  if (patch === null) return null;
+  const stands: Readonly<Record<string, unknown>> = { ...policy };
+  const changed = Object.entries(patch).filter(
+    ([member, value]) => value !== (stands[member] ?? null),
+  );
+  return Object.fromEntries(changed) as PolicyPatch;
+}
+
+/** Whether two declarations say the same once defaults are applied. */
+export function sameDeclaration(a: Declaration, b: Declaration, defaults: PolicyDefaults): boolean {
+  const rulesOf = ({ policy = {} }: Declaration): Policy => effectivePolicy(policy, defaults);
+  return (
+    a.name === b.name &&
+    a.environment === b.environment &&
+    a.confirmPhrase === b.confirmPhrase &&
+    sameMembers(a.labels ?? {}, b.labels ?? {}) &&
+    sameMembers(rulesOf(a), rulesOf(b))
+  );
+}
+
+/** Whether two flat objects have the same members, in any order. */
+function sameMembers(a: object, b: object): boolean {
+  const [entries, other] = [Object.entries(a), new Map<string, unknown>(Object.entries(b))];
+  return entries.length === other.size && entries.every(([key, value]) => other.get(key) === value);
+}
+
 /** The attempt with one more result that came after a newer attempt was opened. */
 export function recordStale(attempt: Attempt, result: Result): Attempt {
   return { ...attempt, staleResults: [...attempt.staleResults, resultOf(result)] };
@@ -382,4 +429,9 @@ export function findAttempt(deployment: Deployment, attemptId: AttemptId): Attem
     if (chain.attempt.attemptId === attemptId) return chain.attempt;
   }
   return null;
+}
+
+/** Whether an attempt is pending or running. */
+export function isActive(attempt: Attempt): boolean {
+  return attempt.state === 'pending' || attempt.state === 'running';
 }

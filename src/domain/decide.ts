@@ -1,0 +1,360 @@
+/**
+ * The rules: which events a command makes of a deployment, or why it is refused.
+ *
+ * Pure and total: every pair of command and deployment has an answer. Guards stand in the order of
+ * `TRANSITIONS`; what a row does to the state is looked up there.
+ */
+import {
+  COMMAND_TYPES,
+  type CommandOf,
+  type CommandType,
+  type DeploymentCommand,
+} from './command.js';
+import {
+  accept,
+  given,
+  inProgress,
+  invalidBody,
+  isUnknown,
+  no,
+  refuse,
+  unchanged,
+  type Case,
+  type Circumstances,
+  type Decision,
+} from './decision.js';
+import { decideAttempt } from './decide-attempt.js';
+import {
+  changedMembers,
+  findAttempt,
+  isActive,
+  mergedPolicy,
+  sameDeclaration,
+  type Attempt,
+  type Deployment,
+} from './deployment.js';
+import {
+  OUTCOMES,
+  type AttemptId,
+  type Declaration,
+  type EventData,
+  type ScopeKind,
+} from './event-schema.js';
+import { policyProblems } from './lease.js';
+import type { Refusal } from './refusals.js';
+
+/** Decides one command. See `TRANSITIONS` for the rows, and `REFUSALS` for the ways of saying no. */
+export function decide(
+  command: DeploymentCommand,
+  deployment: Deployment,
+  circumstances: Circumstances,
+): Decision {
+  const attempt = 'attemptId' in command ? findAttempt(deployment, command.attemptId) : null;
+  const refused =
+    preconditionMissing(command) ??
+    notAddressed(command, deployment, attempt) ??
+    notCurrent(command, deployment, circumstances.revision);
+  if (refused !== null) return refuse(refused);
+  const on = { deployment, circumstances };
+  switch (command.type) {
+    case 'CreateDeployment':
+      return create({ command, ...on });
+    case 'UpdateDeployment':
+      return update({ command, ...on });
+    case 'OpenAttempt':
+      return open({ command, ...on });
+    case 'ResolveUnknown':
+      return resolve({ command, ...on });
+    case 'ArchiveDeployment':
+      return archive({ command, ...on });
+    case 'StartAttempt':
+    case 'Heartbeat':
+    case 'EndAttempt':
+    case 'CancelAttempt':
+    case 'MarkUnknown':
+      return decideAttempt({ command, attempt: found(attempt), ...on });
+  }
+}
+
+/** Resolving needs a revision: two people must not both decide on what they saw. Checked before all else. */
+export function preconditionMissing(command: DeploymentCommand): Refusal | null {
+  return command.type === 'ResolveUnknown' && typeof command.expectedRevision !== 'bigint'
+    ? no(
+        'PRECONDITION_REQUIRED',
+        'resolving needs the revision that you looked at: read the deployment, then send its revision (If-Match)',
+      )
+    : null;
+}
+
+function notAddressed(
+  command: DeploymentCommand,
+  deployment: Deployment,
+  attempt: Attempt | null,
+): Refusal | null {
+  const { deploymentId: id } = deployment;
+  if (deployment.created === null) {
+    return command.type === 'CreateDeployment'
+      ? null
+      : no('DEPLOYMENT_NOT_FOUND', `no deployment ${id} is recorded; create it first`);
+  }
+  if ('attemptId' in command && command.type !== 'OpenAttempt' && attempt === null) {
+    return no('ATTEMPT_NOT_FOUND', `deployment ${id} has no attempt ${command.attemptId}`);
+  }
+  if (deployment.archived && command.type !== 'ArchiveDeployment') {
+    return no('DEPLOYMENT_ARCHIVED', `deployment ${id} is archived; its history stays readable`);
+  }
+  const token = attempt?.leaseTokenHash ?? null;
+  const needsToken = command.type === 'EndAttempt' || command.type === 'Heartbeat';
+  return needsToken && token !== null && command.leaseTokenHash !== token
+    ? no(
+        'LEASE_TOKEN_MISMATCH',
+        `attempt ${command.attemptId} was started with another lease token`,
+      )
+    : null;
+}
+
+function notCurrent(
+  { expectedRevision: expected }: DeploymentCommand,
+  { created, deploymentId }: Deployment,
+  revision: bigint,
+): Refusal | null {
+  if (expected === undefined || (expected === '*' ? created !== null : expected === revision))
+    return null;
+  return created === null
+    ? no('REVISION_MISMATCH', `no deployment ${deploymentId} is recorded, so it has no revision`)
+    : no(
+        'REVISION_MISMATCH',
+        `the command was decided on revision ${String(expected)}, but ${deploymentId} is at ${String(revision)}: look again`,
+      );
+}
+
+function found(attempt: Attempt | null): Attempt {
+  if (attempt === null) throw new Error('an attempt that is not found was refused before');
+  return attempt;
+}
+
+function create({ command, deployment, circumstances }: Case<'CreateDeployment'>): Decision {
+  const { name = command.deploymentId, environment, labels, confirmPhrase, policy } = command;
+  const declaration = given<Declaration>({ name, environment, labels, confirmPhrase, policy });
+  const { created } = deployment;
+  if (created !== null) {
+    return sameDeclaration(created, declaration, circumstances.defaults)
+      ? unchanged('1')
+      : refuse(
+          no(
+            'DEPLOYMENT_EXISTS',
+            `deployment ${command.deploymentId} was declared otherwise; update it, or choose another id`,
+          ),
+        );
+  }
+  const problems = policyProblems(declaration.policy ?? {}, circumstances.defaults);
+  if (problems.length > 0) return refuse(invalidBody(problems));
+  return accept('1', {
+    command,
+    deployment,
+    cause: [{ type: 'deployment_created', data: declaration }],
+  });
+}
+
+function update({ command, deployment, circumstances }: Case<'UpdateDeployment'>): Decision {
+  const patch = changedMembers(deployment, command);
+  if (Object.keys(patch).length === 0) return unchanged('21');
+  const problems = policyProblems(
+    mergedPolicy(deployment.policy, patch.policy),
+    circumstances.defaults,
+  );
+  if (problems.length > 0) return refuse(invalidBody(problems));
+  return accept('21', {
+    command,
+    deployment,
+    cause: [{ type: 'deployment_updated', data: patch }],
+  });
+}
+
+function open({ command, deployment, circumstances }: Case<'OpenAttempt'>): Decision {
+  const { scope, attemptId, acknowledgeUnknown, confirmPhrase, meta } = command;
+  const kind = circumstances.kindOf(scope);
+  if (kind === undefined)
+    return refuse(no('SCOPE_UNSUPPORTED', `scope "${scope}" is not registered with this service`));
+  const refusal =
+    notOpenable(deployment, attemptId, kind) ??
+    (deployment.state === 'unknown' ? notAcknowledged(deployment, command, kind) : null);
+  if (refusal !== null) return refuse(refusal);
+  if (kind === 'teardown') {
+    if (deployment.confirmPhrase !== null && confirmPhrase !== deployment.confirmPhrase) {
+      return refuse(
+        no(
+          'TEARDOWN_CONFIRM_MISMATCH',
+          `tearing ${deployment.deploymentId} down needs its confirm phrase, exactly`,
+        ),
+      );
+    }
+    if (deployment.tornDown && deployment.state === 'pending') return unchanged('4');
+  }
+  const unknown = deployment.state === 'unknown';
+  const data = given<EventData['attempt_opened']>({
+    attemptId,
+    number: (deployment.currentAttempt?.number ?? 0) + 1,
+    scope,
+    kind,
+    settledState: deployment.state,
+    acknowledged: unknown ? acknowledgeUnknown : undefined,
+    meta,
+  });
+  return accept(unknown ? '3' : kind === 'teardown' ? '4' : '2', {
+    command,
+    deployment,
+    attempt: data,
+    reason: data.acknowledged?.reason,
+    cause: [{ type: 'attempt_opened', data }],
+  });
+}
+
+function notOpenable(
+  deployment: Deployment,
+  attemptId: AttemptId,
+  kind: ScopeKind,
+): Refusal | null {
+  const { deploymentId: id, currentAttempt } = deployment;
+  if (findAttempt(deployment, attemptId) !== null) {
+    return no(
+      'ATTEMPT_EXISTS',
+      `deployment ${id} has an attempt ${attemptId} already; choose another id`,
+    );
+  }
+  if (deployment.tornDown && kind !== 'teardown' && deployment.policy.afterTeardown === 'retire') {
+    return no(
+      'DEPLOYMENT_TORN_DOWN',
+      `${id} is torn down and its policy retires it; archive it, or change the policy`,
+    );
+  }
+  return currentAttempt !== null && isActive(currentAttempt)
+    ? inProgress(deployment, currentAttempt)
+    : null;
+}
+
+function notAcknowledged(
+  deployment: Deployment,
+  { acknowledgeUnknown, actor }: CommandOf<'OpenAttempt'>,
+  kind: ScopeKind,
+): Refusal | null {
+  if (acknowledgeUnknown === undefined || kind === 'teardown') return isUnknown(deployment);
+  return actor.kind === 'human'
+    ? null
+    : no('HUMAN_REQUIRED', 'only a human may acknowledge an unknown state');
+}
+
+function resolve({ command, deployment }: Case<'ResolveUnknown'>): Decision {
+  const { as, reason, evidence, actor } = command;
+  const attempt = deployment.currentAttempt;
+  if (deployment.state !== 'unknown' && deployment.attention === null) {
+    return refuse(
+      no(
+        'DEPLOYMENT_NOT_UNKNOWN',
+        `${deployment.deploymentId} is ${deployment.state}: there is nothing to resolve`,
+      ),
+    );
+  }
+  if (attempt !== null && isActive(attempt)) return refuse(inProgress(deployment, attempt));
+  if (actor.kind !== 'human')
+    return refuse(no('HUMAN_REQUIRED', 'only a human may resolve an unknown state'));
+  const data = given<EventData['unknown_resolved']>({
+    attemptId: attempt?.attemptId,
+    as,
+    reason,
+    evidence,
+  });
+  return accept('20', {
+    command,
+    deployment,
+    attempt: attempt ?? undefined,
+    to: as === 'torn_down' ? 'pending' : as,
+    reason,
+    cause: [{ type: 'unknown_resolved', data }],
+  });
+}
+
+function archive({ command, deployment }: Case<'ArchiveDeployment'>): Decision {
+  const { deploymentId: id, state, currentAttempt, everStarted, tornDown } = deployment;
+  if (deployment.archived) return unchanged('22');
+  if (currentAttempt !== null && isActive(currentAttempt))
+    return refuse(inProgress(deployment, currentAttempt));
+  if (state === 'unknown' || deployment.attention !== null) return refuse(isUnknown(deployment));
+  if (!tornDown && (everStarted || state === 'ready')) {
+    return refuse(
+      no(
+        'DEPLOYMENT_NOT_TORN_DOWN',
+        `${id} may still run something: tear it down before it is archived`,
+      ),
+    );
+  }
+  const data = given<EventData['deployment_archived']>({ reason: command.reason });
+  return accept('22', { command, deployment, cause: [{ type: 'deployment_archived', data }] });
+}
+
+const HUMAN = { id: 'allowed', kind: 'human' } as const;
+/** No caller can have used it: ids have no blanks. */
+const FRESH_ID = ' ' as AttemptId;
+
+/**
+ * The commands of which some body would be accepted and write something now.
+ *
+ * Found by asking `decide` itself, so it can not drift from the rules. By the rows alone: any actor,
+ * any time. Heartbeats are not commands of the bus and are left out.
+ * Shape: in the order of `COMMAND_TYPES`; empty when nothing is recorded.   Cost: about 12 decisions.
+ */
+export function allowedCommands(
+  deployment: Deployment,
+  defaults: Circumstances['defaults'],
+): readonly CommandType[] {
+  if (deployment.created === null) return [];
+  const circumstances: Circumstances = {
+    revision: 0n,
+    kindOf: (scope) => scope as ScopeKind,
+    defaults,
+    silentTooLong: true,
+  };
+  const writes = (command: DeploymentCommand): boolean => {
+    const decision = decide(command, deployment, circumstances);
+    return decision.ok && decision.events.length > 0;
+  };
+  const probes = probesOf(deployment);
+  return COMMAND_TYPES.filter((type) =>
+    probes.some((probe) => probe.type === type && writes(probe)),
+  );
+}
+
+/** One command of each kind that the rules tell apart, as favourable as they can be. */
+function probesOf(deployment: Deployment): readonly DeploymentCommand[] {
+  const { deploymentId, confirmPhrase, currentAttempt } = deployment;
+  const common = { deploymentId, actor: HUMAN, expectedRevision: 0n } as const;
+  const opening = {
+    ...common,
+    type: 'OpenAttempt',
+    attemptId: FRESH_ID,
+    acknowledgeUnknown: { reason: 'allowed' },
+    ...(confirmPhrase !== null && { confirmPhrase }),
+  } as const;
+  return [
+    { ...common, type: 'UpdateDeployment', name: `${deployment.name}~` },
+    { ...opening, scope: 'deploy' },
+    { ...opening, scope: 'teardown' },
+    { ...common, type: 'ResolveUnknown', as: 'failed', reason: 'allowed' },
+    { ...common, type: 'ArchiveDeployment' },
+    ...(currentAttempt === null ? [] : attemptProbesOf(common, currentAttempt)),
+  ];
+}
+
+function attemptProbesOf(
+  common: Pick<DeploymentCommand, 'deploymentId' | 'actor'>,
+  { attemptId, leaseTokenHash, runner, lateResults }: Attempt,
+): readonly DeploymentCommand[] {
+  const about = { ...common, attemptId, ...(leaseTokenHash !== null && { leaseTokenHash }) };
+  const exitCode = 1 + Math.max(0, ...lateResults.map((result) => result.exitCode ?? 0));
+  return [
+    { ...about, type: 'StartAttempt', ...(runner !== null && { runner }) },
+    ...OUTCOMES.map((outcome) => ({ ...about, type: 'EndAttempt', outcome, exitCode }) as const),
+    { ...about, type: 'CancelAttempt' },
+    { ...about, type: 'MarkUnknown', cause: 'operator' },
+  ];
+}
