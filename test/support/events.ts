@@ -5,7 +5,6 @@ import {
   parseId,
   type AttemptId,
   type Declaration,
-  type DeploymentEvent,
   type DeploymentId,
   type EventData,
   type EventMetadata,
@@ -183,7 +182,7 @@ export class Story {
       facts.push({ type: 'state_transition', data: { deploymentId, from, to, trigger, ...about } });
     }
     for (const next of facts) {
-      this.#deployment = evolve(this.#deployment, { ...next, metadata } as DeploymentEvent);
+      this.#deployment = evolve(this.#deployment, { ...next, metadata });
     }
     this.#appends.push(facts.map(({ type, data }) => newEvent(type, data, metadata)));
     return this;

@@ -1,0 +1,30 @@
+import type { Instant, JsonObject } from '../../domain/event-schema.js';
+import type { AttemptKey, Beat, Leases } from '../../ports/leases.js';
+
+/** Signs of life kept in memory: all that one process needs. Bounds: one entry for each running attempt. */
+export class MemoryLeases implements Leases {
+  readonly #beats = new Map<string, Beat>();
+
+  async beat(key: AttemptKey, at: Instant, progress: JsonObject | null = null): Promise<void> {
+    const place = placeOf(key);
+    const before = this.#beats.get(place);
+    const count = (before?.count ?? 0) + 1;
+    this.#beats.set(place, { count, at, progress: progress ?? before?.progress ?? null });
+  }
+
+  async read(keys: readonly AttemptKey[]): Promise<readonly (Beat | null)[]> {
+    return keys.map((key) => this.#beats.get(placeOf(key)) ?? null);
+  }
+
+  async drop(key: AttemptKey): Promise<void> {
+    this.#beats.delete(placeOf(key));
+  }
+
+  async close(): Promise<void> {
+    this.#beats.clear();
+  }
+}
+
+function placeOf({ deploymentId, attemptId }: AttemptKey): string {
+  return `${deploymentId}\n${attemptId}`;
+}

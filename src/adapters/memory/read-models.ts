@@ -1,0 +1,214 @@
+import { Fault } from '../../ports/faults.js';
+import type { Position } from '../../ports/event-store.js';
+import type {
+  Change,
+  Checkpoint,
+  Condition,
+  Generation,
+  ParkedStream,
+  ReadModels,
+  Row,
+  RowKey,
+  RowQuery,
+  Table,
+} from '../../ports/read-models.js';
+
+interface StoredTable {
+  readonly table: string;
+  readonly generation: Generation;
+  readonly version: number;
+  position: Position | null;
+  /** By key as text, in no order. */
+  readonly rows: Map<string, Row>;
+  readonly parked: Map<string, ParkedStream>;
+}
+
+/** Rows handed over by one step of a scan. */
+const SCAN_PAGE_ROWS = 500;
+
+/**
+ * Read models in memory: the reference for what every adapter must do, and the store of tests.
+ *
+ * Bounds: memory only; everything is gone with the process, and the projector folds it anew.
+ */
+export class MemoryReadModels implements ReadModels {
+  readonly #stored = new Map<string, StoredTable>();
+
+  async open(tables: readonly Table[]): Promise<void> {
+    for (const table of tables) {
+      const known = this.#stored.has(placeOf(table.name, 'live'));
+      if (!known) this.#put(blank(table, 'live'));
+    }
+  }
+
+  async checkpoints(): Promise<readonly Checkpoint[]> {
+    return [...this.#stored.values()].map(({ table, generation, version, position }) => ({
+      table,
+      generation,
+      version,
+      position,
+    }));
+  }
+
+  async load<R extends Row>(
+    table: Table<R>,
+    generation: Generation,
+    keys: readonly RowKey[],
+  ): Promise<readonly (R | null)[]> {
+    const { rows } = this.#get(table.name, generation);
+    return keys.map((key) => (rows.get(textOf(key)) ?? null) as R | null);
+  }
+
+  async commit(changes: readonly Change[]): Promise<void> {
+    const steps = changes.map((change) => ({ change, stored: this.#expect(change) }));
+    for (const { change, stored } of steps) {
+      for (const row of change.rows) stored.rows.set(keyTextOf(change.table, row), row);
+      stored.position = change.to;
+    }
+  }
+
+  async find<R extends Row>(table: Table<R>, query: RowQuery<R>): Promise<readonly R[]> {
+    const { column, direction } = query.orderBy;
+    const sign = direction === 'ascending' ? 1 : -1;
+    const found = this.#rowsWhere(table, query.where).sort(
+      (a, b) => sign * (compare(a[column], b[column]) || compareKeys(table, a, b)),
+    );
+    return found.slice(0, query.limit);
+  }
+
+  async countBy<R extends Row>(
+    table: Table<R>,
+    column: keyof R & string,
+    where?: readonly Condition<R>[],
+  ): Promise<ReadonlyMap<string, number>> {
+    const counts = new Map<string, number>();
+    for (const row of this.#rowsWhere(table, where)) {
+      const value = row[column];
+      if (typeof value === 'string') counts.set(value, (counts.get(value) ?? 0) + 1);
+    }
+    return counts;
+  }
+
+  async *scan<R extends Row>(table: Table<R>): AsyncIterable<readonly R[]> {
+    const rows = this.#rowsWhere(table).sort((a, b) => compareKeys(table, a, b));
+    for (let from = 0; from < rows.length; from += SCAN_PAGE_ROWS) {
+      yield rows.slice(from, from + SCAN_PAGE_ROWS);
+    }
+  }
+
+  async startNext(table: Table): Promise<void> {
+    this.#put(blank(table, 'next'));
+  }
+
+  async promoteNext(table: Table): Promise<void> {
+    const next = this.#get(table.name, 'next');
+    await this.dropNext(table);
+    const parked = [...next.parked].map(
+      ([stream, entry]) => [stream, { ...entry, generation: 'live' }] as const,
+    );
+    this.#put({ ...next, generation: 'live', parked: new Map(parked) });
+  }
+
+  async dropNext(table: Table): Promise<void> {
+    this.#stored.delete(placeOf(table.name, 'next'));
+  }
+
+  async park(entry: ParkedStream): Promise<void> {
+    const { parked } = this.#get(entry.table, entry.generation);
+    if (!parked.has(entry.stream)) parked.set(entry.stream, entry);
+  }
+
+  async parked(): Promise<readonly ParkedStream[]> {
+    return [...this.#stored.values()].flatMap(({ parked }) => [...parked.values()]);
+  }
+
+  async close(): Promise<void> {
+    // Nothing is held.
+  }
+
+  #put(stored: StoredTable): void {
+    this.#stored.set(placeOf(stored.table, stored.generation), stored);
+  }
+
+  #get(table: string, generation: Generation): StoredTable {
+    const stored = this.#stored.get(placeOf(table, generation));
+    if (stored === undefined) throw noTable(table, generation);
+    return stored;
+  }
+
+  #expect({ table, generation, from }: Change): StoredTable {
+    const stored = this.#get(table.name, generation);
+    if (stored.version === table.version && stored.position === from) return stored;
+    throw new Fault(
+      'REVISION_CONFLICT',
+      `${table.name} (${generation}) is not at ${String(from)}: another projector moved it`,
+    );
+  }
+
+  #rowsWhere<R extends Row>(table: Table<R>, where: readonly Condition<R>[] = []): R[] {
+    const rows = [...this.#get(table.name, 'live').rows.values()] as R[];
+    return rows.filter((row) => where.every((condition) => holds(row, condition)));
+  }
+}
+
+function blank({ name, version }: Table, generation: Generation): StoredTable {
+  return {
+    table: name,
+    generation,
+    version,
+    position: null,
+    rows: new Map(),
+    parked: new Map(),
+  };
+}
+
+function placeOf(table: string, generation: Generation): string {
+  return `${generation} ${table}`;
+}
+
+function noTable(table: string, generation: Generation): Fault {
+  return new Fault('REVISION_CONFLICT', `${table} (${generation}) is not there (any more)`);
+}
+
+function textOf(key: RowKey): string {
+  return key.map(String).join('\n');
+}
+
+function keyTextOf(table: Table, row: Row): string {
+  return table.key.map((column) => String(row[column])).join('\n');
+}
+
+function holds<R extends Row>(row: R, condition: Condition<R>): boolean {
+  const value: unknown = row[condition.column];
+  if ('is' in condition) return value === condition.is;
+  if (typeof value === 'string') return textHolds(value, condition);
+  if ('above' in condition) return typeof value === 'bigint' && value > condition.above;
+  if ('below' in condition) return typeof value === 'bigint' && value < condition.below;
+  return 'member' in condition && memberOf(value, condition.member) === condition.equals;
+}
+
+function textHolds<R extends Row>(text: string, condition: Condition<R>): boolean {
+  if ('in' in condition) return condition.in.includes(text);
+  return 'contains' in condition && text.includes(condition.contains);
+}
+
+function memberOf(value: unknown, member: string): unknown {
+  const has = typeof value === 'object' && value !== null && Object.hasOwn(value, member);
+  return has ? (value as Row)[member] : undefined;
+}
+
+function compareKeys<R extends Row>(table: Table<R>, a: R, b: R): number {
+  for (const column of table.key) {
+    const order = compare(a[column], b[column]);
+    if (order !== 0) return order;
+  }
+  return 0;
+}
+
+/** Null before everything, numbers by size, text by code unit. */
+function compare(a: unknown, b: unknown): number {
+  if (a === b) return 0;
+  if (a === null) return -1;
+  if (b === null) return 1;
+  return (a as string) < (b as string) ? -1 : 1;
+}

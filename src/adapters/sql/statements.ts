@@ -1,0 +1,305 @@
+/**
+ * SQL for read-model tables, made from their definitions: one definition serves every database.
+ *
+ * Nothing that comes from outside ever becomes part of a text: values are bound, names come from the
+ * definitions, are checked against a pattern here and are always quoted.
+ */
+import type {
+  ColumnType,
+  Condition,
+  Generation,
+  Row,
+  RowKey,
+  RowQuery,
+  Table,
+} from '../../ports/read-models.js';
+
+/** What a driver binds and gives. */
+export type SqlValue = null | number | bigint | string | boolean | readonly string[];
+/** A statement and the values of its placeholders, in order. */
+export interface Sql {
+  readonly text: string;
+  readonly values: readonly SqlValue[];
+}
+
+/** Where databases differ. `column` and `value` are pieces of SQL, safe as they are given. */
+export interface Dialect {
+  readonly types: Readonly<Record<ColumnType, string>>;
+  /** The type of a single key column of integers; the table may then be stored in its order. */
+  readonly integerKey: string;
+  /** What follows the closing bracket of `create table`. */
+  readonly tableOptions: string;
+  /** The placeholder of the n-th bound value, from 1. */
+  placeholder(n: number): string;
+  /** Equality that holds for two nulls too. */
+  same(column: string, value: string): string;
+  contains(column: string, value: string): string;
+  /** The column equals one of a list that is bound as one value. */
+  oneOf(column: string, value: string): string;
+  listValue(words: readonly string[]): SqlValue;
+  /** The text of a member of a json column; the name is bound as `memberValue` gives it. */
+  member(column: string, value: string): string;
+  memberValue(name: string): SqlValue;
+  encode(type: ColumnType, value: unknown): SqlValue;
+  decode(type: ColumnType, value: unknown): unknown;
+}
+
+/** Quotes a name. The names we use hold no quotes; should one, it is doubled. */
+export function quoted(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`;
+}
+
+/** The table that holds a generation of rows. */
+export function nameOf({ name }: Table, generation: Generation): string {
+  return generation === 'live' ? name : `${name}_next`;
+}
+
+/** The column of a row's member: `deploymentId` → `deployment_id`. */
+export function columnOf(member: string): string {
+  return member.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+/** Bookkeeping beside the tables: how far each has come, and which streams wait outside. */
+export const CHECKPOINTS = 'shipslog_checkpoints';
+export const PARKED = 'shipslog_parked';
+
+const TABLE_NAME = /^(?!shipslog_)[a-z][a-z_]{0,39}(?<!_next)$/;
+const MEMBER_NAME = /^[a-z][A-Za-z0-9]{0,39}$/;
+const JSON_MEMBER_NAME = /^[A-Za-z0-9._/-]{1,128}$/;
+
+/** Statements of one table in one dialect. */
+export class TableSql<R extends Row = Row> {
+  readonly members: readonly (keyof R & string)[];
+  readonly types: readonly ColumnType[];
+
+  /** Refuses, as a defect of ours, a definition whose names could not be told apart or not be trusted. */
+  constructor(
+    readonly table: Table<R>,
+    readonly dialect: Dialect,
+  ) {
+    this.members = Object.keys(table.columns);
+    this.types = this.members.map((member) => table.columns[member].type);
+    if (!TABLE_NAME.test(table.name)) throw new Error(`"${table.name}" is no name of a table`);
+    const odd = this.members.find((member) => !MEMBER_NAME.test(member));
+    if (odd !== undefined) throw new Error(`"${odd}" is no name of a column`);
+  }
+
+  /**
+   * The table and its indexes. Names of indexes carry the number of the build: they outlive the renaming
+   * of their table and would otherwise be in the way of the next one.
+   */
+  create(generation: Generation, build: number): readonly string[] {
+    const { table, dialect } = this;
+    const rowid = table.key.length === 1 && this.#isWhole(table.key[0]);
+    const columns = this.members.map((member) => {
+      if (rowid && member === table.key[0]) return `${this.#column(member)} ${dialect.integerKey}`;
+      const { type, nullable } = table.columns[member];
+      return `${this.#column(member)} ${dialect.types[type]}${nullable === true ? '' : ' not null'}`;
+    });
+    if (!rowid) columns.push(`primary key (${this.#list(table.key)})`);
+    const name = quoted(nameOf(table, generation));
+    return [
+      `create table ${name} (${columns.join(', ')})${dialect.tableOptions}`,
+      ...table.indexes.map((members, n) => {
+        const index = quoted(`${table.name}_build${String(build)}_index${String(n + 1)}`);
+        return `create index ${index} on ${name} (${this.#list(members)})`;
+      }),
+    ];
+  }
+
+  drop(generation: Generation): string {
+    return `drop table if exists ${quoted(nameOf(this.table, generation))}`;
+  }
+
+  /** `next` becomes `live`; the old `live` must be gone. */
+  rename(): string {
+    const { table } = this;
+    return `alter table ${quoted(nameOf(table, 'next'))} rename to ${quoted(nameOf(table, 'live'))}`;
+  }
+
+  /** Inserts or replaces one row; bind `encode(row)`. */
+  upsert(generation: Generation): string {
+    const { table, members } = this;
+    const values = members.map((_, n) => this.dialect.placeholder(n + 1)).join(', ');
+    const set = members
+      .filter((member) => !table.key.includes(member))
+      .map((member) => `${this.#column(member)} = excluded.${this.#column(member)}`)
+      .join(', ');
+    return (
+      `insert into ${quoted(nameOf(table, generation))} (${this.#list(members)}) values (${values}) ` +
+      `on conflict (${this.#list(table.key)}) do ${set === '' ? 'nothing' : `update set ${set}`}`
+    );
+  }
+
+  /** One row by its key. */
+  selectByKey(generation: Generation): string {
+    const { table, dialect } = this;
+    const keyIs = table.key.map(
+      (member, n) => `${this.#column(member)} = ${dialect.placeholder(n + 1)}`,
+    );
+    return `${this.#select(generation)} where ${keyIs.join(' and ')}`;
+  }
+
+  find({ where, orderBy: { column, direction }, limit }: RowQuery<R>): Sql {
+    const { table } = this;
+    const { text, values } = this.#where(where ?? []);
+    const rising = direction === 'ascending';
+    const nulls =
+      table.columns[column].nullable === true ? ` nulls ${rising ? 'first' : 'last'}` : '';
+    // Rows that are equal in the asked order stand in key order, so that two reads agree.
+    const order = [column, ...table.key.filter((member) => member !== column)].map(
+      (member) =>
+        `${this.#column(member)} ${rising ? 'asc' : 'desc'}${member === column ? nulls : ''}`,
+    );
+    return {
+      text: `${this.#select('live')}${text} order by ${order.join(', ')} limit ${this.dialect.placeholder(values.length + 1)}`,
+      values: [...values, limit],
+    };
+  }
+
+  countBy(member: keyof R & string, where: readonly Condition<R>[] = []): Sql {
+    const { text, values } = this.#where(where);
+    const column = this.#column(member);
+    const also = text === '' ? ' where' : `${text} and`;
+    const from = quoted(nameOf(this.table, 'live'));
+    return {
+      text: `select ${column}, count(*) from ${from}${also} ${column} is not null group by ${column}`,
+      values,
+    };
+  }
+
+  /** A page of rows in key order, after a key if one is given. */
+  scan(after: RowKey | null, limit: number): Sql {
+    const { key } = this.table;
+    const { dialect } = this;
+    const values: SqlValue[] = after === null ? [] : [...after];
+    const places = values.map((_, n) => dialect.placeholder(n + 1)).join(', ');
+    const where = after === null ? '' : ` where (${this.#list(key)}) > (${places})`;
+    return {
+      text: `${this.#select('live')}${where} order by ${this.#list(key)} limit ${dialect.placeholder(values.length + 1)}`,
+      values: [...values, limit],
+    };
+  }
+
+  /** A row as values to bind, in the order of the columns. */
+  encode(row: Row): SqlValue[] {
+    return this.members.map((member, n) =>
+      this.dialect.encode(this.types[n] ?? 'text', row[member]),
+    );
+  }
+
+  /** A row from values as they were selected. */
+  decode(values: readonly unknown[]): R {
+    const row: Record<string, unknown> = {};
+    for (let n = 0; n < this.members.length; n++) {
+      row[this.members[n] ?? ''] = this.dialect.decode(this.types[n] ?? 'text', values[n]);
+    }
+    return row as R;
+  }
+
+  /** The key of a row. */
+  keyOf(row: R): RowKey {
+    return this.table.key.map((member) => row[member] as string | bigint);
+  }
+
+  #where(conditions: readonly Condition<R>[]): Sql {
+    const values: SqlValue[] = [];
+    const bind = (value: SqlValue): string => this.dialect.placeholder(values.push(value));
+    const texts = conditions.map((condition) => this.#condition(condition, bind));
+    return { text: texts.length === 0 ? '' : ` where ${texts.join(' and ')}`, values };
+  }
+
+  #condition(condition: Condition<R>, bind: (value: SqlValue) => string): string {
+    const { dialect } = this;
+    const column = this.#column(condition.column);
+    if ('is' in condition) {
+      if (condition.is === null) return `${column} is null`;
+      const { type } = this.table.columns[condition.column];
+      return `${column} = ${bind(dialect.encode(type, condition.is))}`;
+    }
+    if ('in' in condition) return dialect.oneOf(column, bind(dialect.listValue(condition.in)));
+    if ('above' in condition) return `${column} > ${bind(condition.above)}`;
+    if ('below' in condition) return `${column} < ${bind(condition.below)}`;
+    if ('contains' in condition) return dialect.contains(column, bind(condition.contains));
+    if (!JSON_MEMBER_NAME.test(condition.member)) {
+      throw new Error(`"${condition.member}" is no name of a member that can be asked for`);
+    }
+    const member = dialect.member(column, bind(dialect.memberValue(condition.member)));
+    return `${member} = ${bind(condition.equals)}`;
+  }
+
+  #select(generation: Generation): string {
+    return `select ${this.#list(this.members)} from ${quoted(nameOf(this.table, generation))}`;
+  }
+
+  #list(members: readonly string[]): string {
+    return members.map((member) => this.#column(member)).join(', ');
+  }
+
+  /** The quoted column of a member; what is not a column of the table is a defect of ours. */
+  #column(member: string): string {
+    if (!Object.hasOwn(this.table.columns, member)) {
+      throw new Error(`${this.table.name} has no column "${member}"`);
+    }
+    return quoted(columnOf(member));
+  }
+
+  #isWhole(member: (keyof R & string) | undefined): boolean {
+    if (member === undefined) return false;
+    const { type } = this.table.columns[member];
+    return type === 'bigint' || type === 'integer';
+  }
+}
+
+/** Statements of the bookkeeping tables. Placeholders are in the order of the values named. */
+export function bookkeepingSql(dialect: Dialect): {
+  readonly create: readonly string[];
+  readonly step: string;
+  readonly checkpoints: string;
+  readonly place: string;
+  readonly remove: string;
+  readonly promote: string;
+  readonly park: string;
+  readonly parked: string;
+  readonly unpark: string;
+  readonly promoteParked: string;
+} {
+  const { types, tableOptions } = dialect;
+  const [text, whole] = [`${types.text} not null`, `${types.bigint} not null`];
+  const [at, streams] = [quoted(CHECKPOINTS), quoted(PARKED)];
+  const p = (n: number): string => dialect.placeholder(n);
+  const ofTable = `"table" = ${p(1)} and "generation" = ${p(2)}`;
+  const parkedColumns =
+    '"table", "generation", "stream", "revision", "position", "problem", "parked_at"';
+  return {
+    create: [
+      `create table ${at} ("table" ${text}, "generation" ${text}, "version" ${whole}, ` +
+        `"position" ${types.bigint}, "build" ${whole}, primary key ("table", "generation"))${tableOptions}`,
+      `create table ${streams} ("table" ${text}, "generation" ${text}, "stream" ${text}, ` +
+        `"revision" ${whole}, "position" ${whole}, "problem" ${text}, "parked_at" ${text}, ` +
+        `primary key ("table", "generation", "stream"))${tableOptions}`,
+    ],
+    /** Values: table, generation, version, from, to. One row changes, or the checkpoint stood elsewhere. */
+    step:
+      `update ${at} set "position" = ${p(5)} where ${ofTable} and "version" = ${p(3)} ` +
+      `and ${dialect.same('"position"', p(4))}`,
+    checkpoints: `select "table", "generation", "version", "position", "build" from ${at} order by 1, 2`,
+    /** Values: table, generation, version, build. */
+    place:
+      `insert into ${at} ("table", "generation", "version", "position", "build") ` +
+      `values (${p(1)}, ${p(2)}, ${p(3)}, null, ${p(4)})`,
+    /** Values: table, generation. */
+    remove: `delete from ${at} where ${ofTable}`,
+    /** Value: table. */
+    promote: `update ${at} set "generation" = 'live' where "table" = ${p(1)} and "generation" = 'next'`,
+    /** Values: table, generation, stream, revision, position, problem, parkedAt. The first entry stands. */
+    park:
+      `insert into ${streams} (${parkedColumns}) ` +
+      `values (${[1, 2, 3, 4, 5, 6, 7].map(p).join(', ')}) on conflict do nothing`,
+    parked: `select ${parkedColumns} from ${streams} order by "position", "table"`,
+    /** Values: table, generation. */
+    unpark: `delete from ${streams} where ${ofTable}`,
+    /** Value: table. */
+    promoteParked: `update ${streams} set "generation" = 'live' where "table" = ${p(1)} and "generation" = 'next'`,
+  };
+}

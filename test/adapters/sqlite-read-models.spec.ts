@@ -1,0 +1,164 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { openDatabase } from '../../src/adapters/sqlite/driver.js';
+import { openSqliteReadModels } from '../../src/adapters/sqlite/read-models.js';
+import type { Table } from '../../src/ports/read-models.js';
+import { readModelsContract } from '../contracts/read-models.contract.js';
+
+readModelsContract('SQLite', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'shipslog-'));
+  return {
+    readModels: openSqliteReadModels(join(folder, 'read-models.db')),
+    dispose: () => rm(folder, { recursive: true }),
+  };
+});
+
+describe('read models in a SQLite file', () => {
+  type Note = { readonly id: string; readonly text: string };
+  const notes: Table<Note> = {
+    name: 'notes',
+    version: 1,
+    columns: { id: { type: 'text' }, text: { type: 'text' } },
+    key: ['id'],
+    indexes: [],
+  };
+  const change = { table: notes, generation: 'live', from: null, to: 1n } as const;
+  let folder: string;
+  let path: string;
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'shipslog-'));
+    path = join(folder, 'read-models.db');
+  });
+  afterEach(() => rm(folder, { recursive: true }));
+
+  test('folder and file are made when missing, for the owner alone', async () => {
+    path = join(folder, 'new', 'folder', 'read-models.db');
+    const readModels = openSqliteReadModels(path);
+    await readModels.close();
+    expect(statSync(join(folder, 'new')).mode & 0o777).toBe(0o700);
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+  });
+
+  test('rows, checkpoints and parked streams are there after a restart', async () => {
+    const parked = {
+      table: 'notes',
+      generation: 'live',
+      stream: 'deployment-a',
+      revision: 2n ** 60n + 1n,
+      position: 2n ** 60n + 3n,
+      problem: 'odd',
+      parkedAt: '2026-01-01T00:00:00.000Z',
+    } as const;
+    const before = openSqliteReadModels(path);
+    await before.open([notes]);
+    await before.commit([{ ...change, rows: [{ id: 'a', text: 'x' }], to: 2n ** 60n + 1n }]);
+    await before.park(parked);
+    await before.close();
+    const after = openSqliteReadModels(path);
+    await after.open([notes]);
+    expect(await after.load(notes, 'live', [['a']])).toEqual([{ id: 'a', text: 'x' }]);
+    expect(await after.checkpoints()).toMatchObject([{ position: 2n ** 60n + 1n }]);
+    expect(await after.parked()).toEqual([parked]);
+    await after.close();
+  });
+
+  test('two connections see the same state, and only one commits from it', async () => {
+    const [one, two] = [openSqliteReadModels(path), openSqliteReadModels(path)];
+    await one.open([notes]);
+    await two.open([notes]);
+    await one.commit([{ ...change, rows: [{ id: 'a', text: 'one' }] }]);
+    const late = two.commit([{ ...change, rows: [{ id: 'a', text: 'two' }] }]);
+    await expect(late).rejects.toMatchObject({ code: 'REVISION_CONFLICT' });
+    expect(await two.load(notes, 'live', [['a']])).toEqual([{ id: 'a', text: 'one' }]);
+    await one.close();
+    await two.close();
+  });
+
+  test('a row that does not fit its table is refused, with everything of its commit', async () => {
+    const readModels = openSqliteReadModels(path);
+    await readModels.open([notes]);
+    const rows = [
+      { id: 'a', text: 'fits' },
+      { id: 'b', text: null },
+    ];
+    await expect(readModels.commit([{ ...change, rows }])).rejects.toThrow('NOT NULL');
+    expect(await readModels.checkpoints()).toMatchObject([{ position: null }]);
+    expect(await readModels.load(notes, 'live', [['a']])).toEqual([null]);
+    await readModels.close();
+  });
+
+  test('a query that the stored version cannot answer is told to come back', async () => {
+    const readModels = openSqliteReadModels(path);
+    await readModels.open([notes]);
+    const newer: Table<Note & { readonly tag: string }> = {
+      ...notes,
+      version: 2,
+      columns: { ...notes.columns, tag: { type: 'text' } },
+    };
+    await readModels.open([newer]);
+    const orderBy = { column: 'id', direction: 'ascending' } as const;
+    const find = readModels.find(newer, { orderBy, limit: 1 });
+    await expect(find).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', retryable: true });
+    await readModels.close();
+  });
+
+  test.each([
+    ['an unknown table name', { name: 'Notes"; drop table x; --' }],
+    ['a name kept for bookkeeping', { name: 'shipslog_notes' }],
+    ['a name kept for the next generation', { name: 'notes_next' }],
+    ['a column that is no word', { columns: { ...notes.columns, 'a b': { type: 'text' } } }],
+    ['a key that is no column', { key: ['missing'] }],
+  ] as [string, Partial<Table>][])('a definition with %s is a defect', async (_, members) => {
+    const readModels = openSqliteReadModels(path);
+    await expect(readModels.open([{ ...(notes as Table), ...members }])).rejects.toThrow();
+    expect(await readModels.checkpoints()).toEqual([]);
+    await readModels.close();
+  });
+
+  describe('files that are not ours', () => {
+    const refusedUntouched = (): void => {
+      const before = readFileSync(path);
+      expect(() => openSqliteReadModels(path)).toThrow(
+        expect.objectContaining({ code: 'STORE_FOREIGN' }),
+      );
+      expect(readFileSync(path)).toEqual(before);
+      expect(readdirSync(folder)).toEqual(['read-models.db']);
+    };
+    const make = (applicationId: number, userVersion: number): void => {
+      const kind = { name: 'other', applicationId, userVersion, schema: 'create table t (x)' };
+      const database = openDatabase(path, { kind });
+      database.exec('pragma journal_mode = delete');
+      database.close();
+    };
+
+    test('an empty file is refused', () => {
+      writeFileSync(path, '');
+      refusedUntouched();
+    });
+    test('a file of something else is refused', () => {
+      writeFileSync(path, 'not a database at all. '.repeat(100));
+      refusedUntouched();
+    });
+    test('a database of another program is refused', () => {
+      make(77, 1);
+      refusedUntouched();
+    });
+    test('a file of a newer version is refused', () => {
+      make(0x5348_4c52, 2);
+      refusedUntouched();
+    });
+    test('a file that was lost is made anew', async () => {
+      const before = openSqliteReadModels(path);
+      await before.open([notes]);
+      await before.close();
+      for (const suffix of ['', '-wal', '-shm']) await rm(path + suffix, { force: true });
+      const after = openSqliteReadModels(path);
+      expect(await after.checkpoints()).toEqual([]);
+      await after.close();
+      expect(existsSync(path)).toBe(true);
+    });
+  });
+});
