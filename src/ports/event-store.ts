@@ -70,6 +70,12 @@ export interface StoreHealth {
  */
 export interface EventStore {
   /**
+   * Whether this handle is the only writer there can be. Then a stream moves by our appends alone, and
+   * an append may be sent before the one that it builds on is acknowledged.
+   */
+  readonly exclusive: boolean;
+
+  /**
    * Appends events to a stream, all or none.
    *
    * Safe to repeat: yes, for ever – the same ids at the same expected revision answer what the first

@@ -1,0 +1,278 @@
+/**
+ * What a member of a command or query may be: one decorator says it once, for class-validator and, as
+ * JSON Schema, for OpenAPI, the CLI and forms.
+ */
+import { ValidateBy, ValidateIf, ValidateNested } from 'class-validator';
+
+/** The part of JSON Schema (2020-12) that describes members. */
+export interface JsonSchema {
+  readonly type?: string | readonly string[];
+  readonly description?: string;
+  readonly [keyword: string]: unknown;
+}
+
+/** A member of a command, as declared on its class. */
+export interface Field {
+  readonly name: string;
+  readonly schema: JsonSchema;
+  readonly required: boolean;
+  /** The class of a member that is an object of named members. */
+  readonly nested?: FieldsClass;
+}
+/** A class with declared members. */
+export type FieldsClass = new () => object;
+
+/** Says what is wrong with a value, in words after "must"; null when it is right. */
+type Check = (value: unknown) => string | null;
+
+const declared = new WeakMap<object, Field[]>();
+
+const inherited = new WeakMap<FieldsClass, readonly Field[]>();
+
+/** The declared members of a class and of those it extends, base first. */
+export function fieldsOf(cls: FieldsClass): readonly Field[] {
+  const known = inherited.get(cls);
+  if (known !== undefined) return known;
+  const base: unknown = Object.getPrototypeOf(cls);
+  const own = declared.get(cls.prototype as object) ?? [];
+  const fields = [...(isFunction(base) ? fieldsOf(base as FieldsClass) : []), ...own];
+  inherited.set(cls, fields);
+  return fields;
+}
+
+function isFunction(value: unknown): boolean {
+  return typeof value === 'function' && 'prototype' in value && value.prototype !== undefined;
+}
+
+/** Makes an instance of a class from plain members, those that are objects of named members included. */
+export function instanceOf<T extends object>(cls: new () => T, members: object): T {
+  const instance = Object.assign(new cls(), members);
+  for (const { name, nested } of fieldsOf(cls)) {
+    const value = (instance as Record<string, unknown>)[name];
+    if (nested !== undefined && isObject(value)) {
+      Object.assign(instance, { [name]: instanceOf(nested, value) });
+    }
+  }
+  return instance;
+}
+
+/** How a member is declared. */
+interface Options {
+  readonly doc: string;
+  /** `true`: may be absent; `'nullable'`: may be null as well, which clears. */
+  readonly optional?: boolean | 'nullable';
+  /** What an absent member means; told in documents only. */
+  readonly default?: string;
+}
+
+function field(
+  schema: JsonSchema,
+  check: Check,
+  options: Options,
+  nested?: FieldsClass,
+): PropertyDecorator {
+  const { doc, optional = false } = options;
+  const nullable = optional === 'nullable';
+  const isGiven = (value: unknown): boolean => value !== undefined && !(nullable && value === null);
+  const rules = [
+    ...(optional === false ? [] : [ValidateIf((_, value) => isGiven(value))]),
+    checkRule(check),
+    ...(nested === undefined ? [] : [ValidateNested()]),
+  ];
+  const described = {
+    schema: {
+      ...schema,
+      ...(options.default !== undefined && { default: options.default }),
+      ...(nullable && { type: [String(schema.type), 'null'] }),
+      description: doc,
+    },
+    required: optional === false,
+    ...(nested !== undefined && { nested }),
+  } as const;
+  return (prototype, name) => {
+    declared.set(prototype, [
+      ...(declared.get(prototype) ?? []),
+      { name: String(name), ...described },
+    ]);
+    for (const rule of rules) rule(prototype, name);
+  };
+}
+
+function checkRule(check: Check): PropertyDecorator {
+  return ValidateBy({
+    name: 'field',
+    validator: {
+      validate: (value) => check(value) === null,
+      defaultMessage: (args) => `must ${check(args?.value) ?? 'be right'}`,
+    },
+  });
+}
+
+/** Text of `min`..`max` characters (code points); `lines` allows tab and line feed. */
+export function Text(
+  options: Options & { min?: number; max: number; lines?: boolean; notBlank?: boolean },
+): PropertyDecorator {
+  const { min = 1, max, lines = false, notBlank = false } = options;
+  const schema = {
+    type: 'string',
+    minLength: min,
+    maxLength: max,
+    ...(notBlank && { pattern: '\\S' }),
+  };
+  return field(schema, (value) => textProblem(value, { min, max, lines, notBlank }), options);
+}
+
+function textProblem(
+  value: unknown,
+  rule: { min: number; max: number; lines: boolean; notBlank: boolean },
+): string | null {
+  if (typeof value !== 'string') return 'be text';
+  const length =
+    value.length <= rule.max && value.length >= 2 * rule.min ? value.length : [...value].length;
+  if (length < rule.min || length > rule.max)
+    return `have ${String(rule.min)} to ${String(rule.max)} characters`;
+  if (!value.isWellFormed()) return 'be well-formed Unicode';
+  if (CONTROLS.test(rule.lines ? value.replaceAll(/[\t\n]/g, '') : value))
+    return 'have no control characters';
+  return rule.notBlank && value.trim() === '' ? 'not be blank' : null;
+}
+// eslint-disable-next-line no-control-regex -- controls are what it looks for
+const CONTROLS = /[\u0000-\u001f\u007f]/;
+
+/** Text that matches a pattern; `what` names it in the message. */
+export function Matching(
+  options: Options & { pattern: RegExp; what: string; schema?: JsonSchema },
+): PropertyDecorator {
+  const { pattern, what } = options;
+  const check: Check = (value) =>
+    typeof value === 'string' && pattern.test(value) ? null : `be ${what}`;
+  return field({ type: 'string', pattern: pattern.source, ...options.schema }, check, options);
+}
+
+/** One of some words. */
+export function OneOf(words: readonly string[], options: Options): PropertyDecorator {
+  const check: Check = (value) =>
+    words.includes(value as string) ? null : `be one of ${words.join(', ')}`;
+  return field({ type: 'string', enum: words }, check, options);
+}
+
+/** An integer within bounds, inclusive. */
+export function Integer(options: Options & { min: number; max: number }): PropertyDecorator {
+  const { min, max } = options;
+  const check: Check = (value) =>
+    Number.isSafeInteger(value) && (value as number) >= min && (value as number) <= max
+      ? null
+      : `be an integer from ${String(min)} to ${String(max)}`;
+  return field({ type: 'integer', minimum: min, maximum: max }, check, options);
+}
+
+/** An object of named members, declared by its class. */
+export function Members(cls: FieldsClass, options: Options): PropertyDecorator {
+  const check: Check = (value) => (isObject(value) ? null : 'be an object');
+  return field({ type: 'object' }, check, options, cls);
+}
+
+const BYTES_MAX = 8 * 1024;
+const DEPTH_MAX = 8;
+/** Any JSON object of at most 8 KiB and 8 levels. */
+export function AnyObject(options: Options): PropertyDecorator {
+  const description = `at most ${String(BYTES_MAX)} bytes as JSON and ${String(DEPTH_MAX)} levels`;
+  const check: Check = (value) => {
+    if (!isObject(value)) return 'be an object';
+    const problem = jsonProblem(value, DEPTH_MAX);
+    if (problem !== null) return problem;
+    return Buffer.byteLength(JSON.stringify(value)) > BYTES_MAX ? `be ${description}` : null;
+  };
+  return field(
+    { type: 'object', additionalProperties: true, $comment: description },
+    check,
+    options,
+  );
+}
+
+function jsonProblem(value: unknown, levels: number): string | null {
+  switch (typeof value) {
+    case 'string':
+      return value.isWellFormed() ? null : 'hold well-formed Unicode only';
+    case 'boolean':
+      return null;
+    case 'number':
+      return Number.isFinite(value) ? null : 'hold finite numbers only';
+    case 'object': {
+      if (value === null) return null;
+      if (levels === 0) return `have at most ${String(DEPTH_MAX)} levels`;
+      if (!Array.isArray(value) && !isObject(value)) return 'hold JSON values only';
+      for (const member of Object.values(value)) {
+        const problem = jsonProblem(member, levels - 1);
+        if (problem !== null) return problem;
+      }
+      return null;
+    }
+    default:
+      return 'hold JSON values only';
+  }
+}
+
+const LABELS_MAX = 32;
+const LABEL_KEY = /^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$/;
+const LABEL_VALUE_MAX = 256;
+/** Labels: at most 32 pairs of key and text. */
+export function LabelMap(options: Options): PropertyDecorator {
+  const schema = {
+    type: 'object',
+    maxProperties: LABELS_MAX,
+    propertyNames: { pattern: LABEL_KEY.source },
+    additionalProperties: { type: 'string', maxLength: LABEL_VALUE_MAX },
+  };
+  return field(schema, labelsProblem, options);
+}
+
+function labelsProblem(value: unknown): string | null {
+  if (!isObject(value)) return 'be an object of texts';
+  const entries = Object.entries(value);
+  if (entries.length > LABELS_MAX) return `have at most ${String(LABELS_MAX)} labels`;
+  const bounds = { min: 0, max: LABEL_VALUE_MAX, lines: false, notBlank: false };
+  for (const [key, text] of entries) {
+    if (!LABEL_KEY.test(key))
+      return `have keys like ${LABEL_KEY.source}; "${key.slice(0, 80)}" is not`;
+    const problem = textProblem(text, bounds);
+    if (problem !== null) return `have values that ${problem}`;
+  }
+  return null;
+}
+
+const INSTANT =
+  /^(\d{4})-(\d\d)-(\d\d)T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,9})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$/;
+/** A date and time with its offset, as RFC 3339 says. */
+export function DateTime(options: Options): PropertyDecorator {
+  const check: Check = (value) =>
+    parseInstant(value) === null ? 'be a date-time like 2026-11-25T13:00:00.000Z' : null;
+  return field({ type: 'string', format: 'date-time' }, check, options);
+}
+
+/** Reads an RFC 3339 date-time into UTC with milliseconds; null when it is none. */
+export function parseInstant(value: unknown): string | null {
+  const match = typeof value === 'string' ? INSTANT.exec(value) : null;
+  if (match === null) return null;
+  const [text, year, month, day] = match;
+  const daysInMonth = new Date(Date.UTC(Number(year), Number(month), 0)).getUTCDate();
+  if (Number(month) < 1 || Number(month) > 12 || Number(day) < 1 || Number(day) > daysInMonth)
+    return null;
+  return new Date(text).toISOString();
+}
+
+/** A member that the caller's process sets, not a body: the caller, the command's id, its revision. */
+export function Envelope(check: Check): PropertyDecorator {
+  const optional = ValidateIf((_, value) => value !== undefined);
+  const rule = checkRule(check);
+  return (prototype, name) => {
+    optional(prototype, name);
+    rule(prototype, name);
+  };
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null || declared.has(prototype as object);
+}

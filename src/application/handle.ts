@@ -1,0 +1,455 @@
+/**
+ * The path of every command: validate, decide, append, answer. One implementation serves the bus, HTTP
+ * and the reaper.
+ */
+import assert from 'node:assert/strict';
+import { validateSync, type ValidationError } from 'class-validator';
+import type { CommandType, DeploymentCommand } from '../domain/command.js';
+import { allowedCommands, decide, preconditionMissing } from '../domain/decide.js';
+import { invalidBody, type Circumstances } from '../domain/decision.js';
+import { findAttempt, isActive, type Attempt, type Deployment } from '../domain/deployment.js';
+import {
+  SCHEMA_VERSION,
+  type Actor,
+  type DeploymentId,
+  type EventMetadata,
+  type Fact,
+  type Instant,
+  type ScopeKind,
+  type State,
+} from '../domain/event-schema.js';
+import { effectivePolicy, silenceLimitMs, type PolicyDefaults } from '../domain/lease.js';
+import type { MemberProblem, Refusal } from '../domain/refusals.js';
+import type { AuditJournal } from '../ports/audit-journal.js';
+import type { Clock } from '../ports/clock.js';
+import { STREAM_PREFIX, type EventStore, type Revision } from '../ports/event-store.js';
+import { Fault } from '../ports/faults.js';
+import type { AttemptKey } from '../ports/leases.js';
+import { emit } from '../ports/signals.js';
+import type { BusCommand, Heartbeat, Receipt } from './commands.js';
+import { fieldsOf, parseInstant, type FieldsClass } from './fields.js';
+import { sha256, uuidV5, uuidV7 } from './ids.js';
+import {
+  foldedFrom,
+  foldRecorded,
+  Lanes,
+  type Folded,
+  type Plan,
+  type PreparedEvent,
+} from './lanes.js';
+import type { LeaseWatch } from './lease-watch.js';
+
+/** A refusal as it leaves the command path, with the deployment as it stands. */
+export class Refused extends Error {
+  override readonly name = 'Refused';
+
+  constructor(
+    readonly refusal: Refusal,
+    /** The deployment's state, what is allowed instead, its revision; null when it does not exist. */
+    readonly standing: {
+      readonly state: State;
+      readonly allowed: readonly CommandType[];
+      readonly revision: Revision;
+    } | null = null,
+    readonly replayed = false,
+  ) {
+    super(refusal.detail);
+  }
+
+  get code(): Refusal['code'] {
+    return this.refusal.code;
+  }
+}
+
+/** What the command path works with. */
+export interface CommandPathOptions {
+  readonly store: EventStore;
+  readonly leases: LeaseWatch;
+  readonly journal: AuditJournal;
+  readonly clock: Clock;
+  /** Registered scopes and their kinds. */
+  readonly scopes: ReadonlyMap<string, ScopeKind>;
+  readonly defaults: PolicyDefaults;
+  /** How long a command may take, repeats included. Milliseconds. */
+  readonly deadlineMs?: number;
+  /** Folded deployments kept; see `Lanes`. */
+  readonly deploymentsCachedMax?: number;
+}
+
+/** What a heartbeat answers. */
+export interface HeartbeatReceipt {
+  readonly leaseExpiresAt: Instant;
+  readonly cancelRequested: boolean;
+}
+
+const DEADLINE_MS = 5_000;
+const AHEAD_MAX_MS = 5 * 60_000;
+const EARLIEST = '2000-01-01T00:00:00.000Z';
+const ANONYMOUS: Actor = { id: 'anonymous', kind: 'service' };
+const DEFAULT_SCOPE = 'full';
+
+/** W3C trace context; anything else is ignored, as the standard says. */
+const TRACEPARENT =
+  /^(?!ff)[0-9a-f]{2}-(?<trace>(?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
+const VALIDATION = { whitelist: true, forbidNonWhitelisted: true, stopAtFirstError: true } as const;
+
+/** A validated command, with the metadata that its events will have. */
+interface Accepted {
+  readonly command: DeploymentCommand;
+  readonly metadata: EventMetadata;
+}
+
+/** Carries commands out. Safe for any number of concurrent calls. */
+export class CommandPath {
+  readonly #lanes: Lanes;
+
+  constructor(private readonly options: CommandPathOptions) {
+    const { store, clock, deadlineMs = DEADLINE_MS, deploymentsCachedMax } = options;
+    const random = (): number => parseInt(uuidV7(0).slice(-6), 16) / 0x1000000;
+    this.#lanes = new Lanes({ store, clock, deadlineMs, random }, deploymentsCachedMax);
+  }
+
+  /**
+   * Executes a command of the bus.
+   *
+   * Safe to repeat: with the same `commandId`, at any age.
+   * @throws {Refused} when the rules say no.
+   * @throws {Fault} STORE_UNAVAILABLE, OUTCOME_UNKNOWN, STORE_FULL and others when the store fails.
+   */
+  async execute(type: Exclude<CommandType, 'Heartbeat'>, input: BusCommand): Promise<Receipt> {
+    const outcome = await this.#run(type, input);
+    return outcome.receipt;
+  }
+
+  /** Takes a heartbeat: extends the lease; revives an attempt that was lost, where the policy says so. */
+  async heartbeat(input: Heartbeat): Promise<HeartbeatReceipt> {
+    const { deployment } = await this.#run('Heartbeat', input);
+    const attempt = deployment.currentAttempt;
+    assert(attempt !== null, 'a heartbeat that was accepted is of the current attempt');
+    const key = { deploymentId: input.deploymentId, attemptId: input.attemptId };
+    await this.options.leases.beat(key, this.options.clock.now(), input.progress);
+    return {
+      leaseExpiresAt: this.#leaseExpiresAt(deployment, attempt),
+      cancelRequested: attempt.cancelRequested,
+    };
+  }
+
+  /** Folds a deployment from its stream: strong, never behind. Null when it was never created. */
+  async read(deploymentId: DeploymentId): Promise<Folded | null> {
+    const folded = await this.#lanes.of(deploymentId).read();
+    return folded.deployment.created === null ? null : folded;
+  }
+
+  async #run(type: CommandType, input: BusCommand | Heartbeat): Promise<Outcome> {
+    const { clock } = this.options;
+    const startedAt = clock.monotonicMs();
+    let result = 'DEFECT';
+    try {
+      const accepted = this.#accept(type, input);
+      if (type === 'MarkUnknown') await this.options.leases.refresh([keyOf(accepted.command)]);
+      const lane = this.#lanes.of(accepted.command.deploymentId);
+      const outcome = await lane.run((folded) => {
+        const known = lane.commandIds.has(accepted.metadata.commandId);
+        return known ? this.#replay(accepted, lane.stream) : this.#plan(accepted, folded);
+      });
+      const { changed, replayed } = outcome.receipt;
+      result = replayed ? 'replayed' : changed ? 'accepted' : 'unchanged';
+      return outcome;
+    } catch (error) {
+      if (error instanceof Refused || error instanceof Fault) result = error.code;
+      throw error;
+    } finally {
+      emit('command', { command: type, result, ms: clock.monotonicMs() - startedAt });
+    }
+  }
+
+  /** Validates, and makes of the input what the rules and the log need. */
+  #accept(type: CommandType, input: BusCommand | Heartbeat): Accepted {
+    const problems = memberProblems(input);
+    if (problems.length > 0) throw new Refused(invalidBody(problems));
+    const recordedAt = this.options.clock.now();
+    const { occurredAt: told, ...content } = contentOf(input);
+    const occurredAt = occurredAtOf(told, recordedAt);
+    const commandId = input.commandId ?? uuidV7(Date.parse(recordedAt));
+    const actor = input.actor ?? ANONYMOUS;
+    const { expectedRevision } = input;
+    const command = {
+      ...(type === 'OpenAttempt' && {
+        attemptId: uuidV7(Date.parse(recordedAt)),
+        scope: DEFAULT_SCOPE,
+      }),
+      ...content,
+      type,
+      actor,
+      ...(expectedRevision !== undefined && { expectedRevision }),
+    } as DeploymentCommand;
+    const missing = preconditionMissing(command);
+    if (missing !== null) throw new Refused(missing);
+    const traceparent = TRACEPARENT.exec(input.traceparent ?? '');
+    const metadata: EventMetadata = {
+      schemaVersion: SCHEMA_VERSION,
+      commandId,
+      commandDigest: sha256(`${type}\n${canonicalJson({ ...content, occurredAt: told })}`),
+      actor,
+      occurredAt,
+      recordedAt,
+      correlationId: traceparent?.groups?.['trace'] ?? commandId,
+      causationId: commandId,
+      ...(traceparent !== null && { traceparent: traceparent[0] }),
+    };
+    return { command, metadata };
+  }
+
+  #plan(accepted: Accepted, folded: Folded): Plan<Outcome> {
+    const { command, metadata } = accepted;
+    const decision = decide(command, folded.deployment, this.#circumstances(command, folded));
+    const events = prepared(decision.ok ? decision.events : decision.record, accepted);
+    return {
+      commandId: metadata.commandId,
+      events,
+      answer: async (after) => {
+        if (!decision.ok) {
+          this.#record(accepted, decision.refusal);
+          throw refused(decision.refusal, after, this.options.defaults);
+        }
+        await this.#followUp(accepted, events, after);
+        return this.#outcome(accepted, events, after);
+      },
+    };
+  }
+
+  #circumstances(command: DeploymentCommand, { deployment, revision }: Folded): Circumstances {
+    const { scopes, defaults, leases } = this.options;
+    const attempt = deployment.currentAttempt;
+    const kindOf = (scope: string): ScopeKind | undefined => scopes.get(scope);
+    if (command.type !== 'MarkUnknown' || attempt === null || !isActive(attempt)) {
+      return { revision, kindOf, defaults, silentTooLong: false };
+    }
+    const key = keyOf(command);
+    const limitMs = silenceLimitMs(attempt, effectivePolicy(deployment.policy, defaults));
+    const phase = attempt.state === 'pending' ? 'pending' : 'running';
+    const lastHeartbeatAt = leases.lastBeat(key)?.at;
+    return {
+      revision,
+      kindOf,
+      defaults,
+      silentTooLong: leases.silentMs(key, phase) >= limitMs,
+      ...(lastHeartbeatAt !== undefined && { lastHeartbeatAt }),
+    };
+  }
+
+  /** What a durable command means to leases and listeners; a failure here never fails the command. */
+  async #followUp(
+    { command, metadata }: Accepted,
+    events: readonly PreparedEvent[],
+    { deployment }: Folded,
+  ): Promise<void> {
+    for (const { event } of events) {
+      if (event.type === 'state_transition') emit('transition', event.data);
+    }
+    const attempt = deployment.currentAttempt;
+    if (attempt === null || !('attemptId' in command || command.type === 'ResolveUnknown')) return;
+    const key = { deploymentId: deployment.deploymentId, attemptId: attempt.attemptId };
+    const { leases } = this.options;
+    try {
+      if (command.type === 'StartAttempt') await leases.beat(key, metadata.recordedAt);
+      else if (command.type === 'OpenAttempt') leases.silentMs(key, 'pending');
+      else if (!isActive(attempt)) await leases.drop(key);
+    } catch (error) {
+      emit('trouble', { where: 'leases', error });
+    }
+  }
+
+  #outcome(
+    { command }: Accepted,
+    events: readonly PreparedEvent[],
+    { deployment, revision, position }: Folded,
+    replayed = false,
+  ): Outcome {
+    assert(position !== null, 'an accepted command has a stream');
+    const attempt = 'attemptId' in command ? findAttempt(deployment, command.attemptId) : null;
+    const first = revision - BigInt(events.length) + 1n;
+    const isStart = command.type === 'StartAttempt' && attempt !== null;
+    const receipt: Receipt = {
+      deploymentId: deployment.deploymentId,
+      state: deployment.state,
+      revision,
+      position,
+      changed: events.length > 0,
+      replayed,
+      ...(attempt !== null && { attemptId: attempt.attemptId, number: attempt.number }),
+      ...(isStart && { leaseExpiresAt: this.#leaseExpiresAt(deployment, attempt) }),
+      events: events.map(({ stored: { id }, event: { type } }, index) => ({
+        id,
+        type,
+        revision: first + BigInt(index),
+      })),
+    };
+    return { receipt, deployment };
+  }
+
+  #leaseExpiresAt(deployment: Deployment, attempt: Attempt): Instant {
+    const { clock, defaults, leases } = this.options;
+    const limitMs = attempt.leaseMs ?? effectivePolicy(deployment.policy, defaults).leaseMs;
+    const key = { deploymentId: deployment.deploymentId, attemptId: attempt.attemptId };
+    const leftMs = Math.max(0, limitMs - leases.silentMs(key, 'running'));
+    return new Date(Date.parse(clock.now()) + Math.round(leftMs)).toISOString();
+  }
+
+  /** Answers a command that the stream holds already: what it answered first, read from the stream. */
+  #replay(accepted: Accepted, stream: string): Plan<Outcome> {
+    const { command, metadata } = accepted;
+    const { store } = this.options;
+    const answer = async (now: Folded): Promise<Outcome> => {
+      const own: PreparedEvent[] = [];
+      let before = foldedFrom(command.deploymentId);
+      let after = before;
+      for await (const page of store.read(stream, { to: now.revision })) {
+        for (const stored of page) {
+          const folded = foldRecorded(after, [stored], (event) => {
+            if (event.metadata.commandId === metadata.commandId) own.push({ stored, event });
+          });
+          if (own.length === 0) before = folded;
+          else if (own.at(-1)?.stored !== stored)
+            return this.#repeat(accepted, own, { before, after, now });
+          after = folded;
+        }
+      }
+      return this.#repeat(accepted, own, { before, after, now });
+    };
+    return { commandId: metadata.commandId, events: [], answer };
+  }
+
+  #repeat(
+    accepted: Accepted,
+    own: readonly PreparedEvent[],
+    {
+      before,
+      after,
+      now,
+    }: { readonly before: Folded; readonly after: Folded; readonly now: Folded },
+  ): Outcome {
+    const { command, metadata } = accepted;
+    const { defaults } = this.options;
+    if (own[0]?.event.metadata.commandDigest !== metadata.commandDigest) {
+      const detail = `command id ${metadata.commandId} was used for another command of ${command.deploymentId}; use a new id`;
+      throw refused({ code: 'COMMAND_ID_REUSED', detail }, now, defaults);
+    }
+    // A refusal may have left a record (an end that came too late): it is refused again, in the same words.
+    const { expectedRevision: _, ...unconditional } = command;
+    const again =
+      command.type === 'EndAttempt'
+        ? decide(
+            unconditional as DeploymentCommand,
+            before.deployment,
+            this.#circumstances(command, before),
+          )
+        : null;
+    if (again?.ok === false) throw refused(again.refusal, now, defaults, true);
+    return this.#outcome(accepted, own, after, true);
+  }
+
+  #record({ command, metadata }: Accepted, { code, detail }: Refusal): void {
+    this.options.journal.record({
+      at: metadata.recordedAt,
+      deploymentId: command.deploymentId,
+      attemptId: 'attemptId' in command ? command.attemptId : null,
+      command: command.type,
+      commandId: metadata.commandId,
+      actor: metadata.actor,
+      code,
+      detail,
+    });
+  }
+}
+
+interface Outcome {
+  readonly receipt: Receipt;
+  readonly deployment: Deployment;
+}
+
+function refused(
+  refusal: Refusal,
+  now: Folded,
+  defaults: PolicyDefaults,
+  replayed = false,
+): Refused {
+  const { deployment, revision } = now;
+  if (deployment.created === null) return new Refused(refusal, null, replayed);
+  const allowed = allowedCommands(deployment, defaults);
+  return new Refused(refusal, { state: deployment.state, allowed, revision }, replayed);
+}
+
+/** Gives events their ids and bytes. The id depends on the command's id alone, so a repeat has the same. */
+function prepared(
+  facts: readonly Fact[],
+  { command, metadata }: Accepted,
+): readonly PreparedEvent[] {
+  if (facts.length === 0) return [];
+  const bytes = JSON.stringify(metadata);
+  const name = `${STREAM_PREFIX}${command.deploymentId}/${metadata.commandId}/`;
+  return facts.map((fact, index) => ({
+    stored: {
+      id: uuidV5(name + String(index)),
+      type: fact.type,
+      data: JSON.stringify(fact.data),
+      metadata: bytes,
+    },
+    event: { ...fact, metadata },
+  }));
+}
+
+function keyOf(command: DeploymentCommand): AttemptKey {
+  assert('attemptId' in command, 'only commands about attempts have leases');
+  return { deploymentId: command.deploymentId, attemptId: command.attemptId };
+}
+
+function memberProblems(input: object): readonly MemberProblem[] {
+  const errors = validateSync(input, VALIDATION);
+  return errors.flatMap((error) => problemsOf(error, ''));
+}
+
+function problemsOf(error: ValidationError, parent: string): readonly MemberProblem[] {
+  const pointer = `${parent}/${error.property.replaceAll('~', '~0').replaceAll('/', '~1')}`;
+  const nested = (error.children ?? []).flatMap((child) => problemsOf(child, pointer));
+  const [rule, message] = Object.entries(error.constraints ?? {})[0] ?? [];
+  if (rule === undefined || message === undefined) return nested;
+  const isUnknown = rule === 'whitelistValidation';
+  return [{ pointer, message: isUnknown ? 'is not a member of this command' : message }, ...nested];
+}
+
+/** The members that are the command's content, in the order of their declaration; a token as its hash. */
+function contentOf(input: BusCommand | Heartbeat): Readonly<Record<string, unknown>> {
+  const { leaseToken, ...content } = givenMembers(input);
+  return typeof leaseToken === 'string'
+    ? { ...content, leaseTokenHash: sha256(leaseToken) }
+    : content;
+}
+
+function givenMembers(instance: object): Readonly<Record<string, unknown>> {
+  const members: Record<string, unknown> = {};
+  for (const { name, nested } of fieldsOf(instance.constructor as FieldsClass)) {
+    const value = (instance as Readonly<Record<string, unknown>>)[name];
+    if (value === undefined) continue;
+    members[name] = nested !== undefined && value !== null ? givenMembers(value) : value;
+  }
+  return members;
+}
+
+function occurredAtOf(told: unknown, now: Instant): Instant {
+  if (told === undefined) return now;
+  const instant = parseInstant(told) ?? now;
+  const latest = new Date(Date.parse(now) + AHEAD_MAX_MS).toISOString();
+  if (instant >= EARLIEST && instant <= latest) return instant;
+  const message = `must be from ${EARLIEST} to 5 minutes ahead of ${now}`;
+  throw new Refused(invalidBody([{ pointer: '/occurredAt', message }]));
+}
+
+/** JSON in which the order of members does not count. */
+function canonicalJson(value: unknown): string {
+  return JSON.stringify(value, (_, member: unknown) =>
+    typeof member === 'object' && member !== null && !Array.isArray(member)
+      ? Object.fromEntries(Object.entries(member).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : member,
+  );
+}

@@ -1,0 +1,27 @@
+import { hash, randomFillSync } from 'node:crypto';
+
+/** Namespace of all UUIDv5 made here; fixed for ever, since event ids depend on it. */
+export const NAMESPACE = '6f1c1d0a-53b7-5a0e-9c57-1f6a2d0b7e43';
+const NAMESPACE_BYTES = Buffer.from(NAMESPACE.replaceAll('-', ''), 'hex').toString('latin1');
+
+/** A UUIDv5 of a name: the same name always gives the same id. */
+export function uuidV5(name: string): string {
+  const input = Buffer.from(NAMESPACE_BYTES + Buffer.from(name).toString('latin1'), 'latin1');
+  return formatted(hash('sha1', input, 'hex'), '5');
+}
+
+/** A UUIDv7: sorts by the time of its making, with 74 random bits. */
+export function uuidV7(epochMs: number): string {
+  const random = randomFillSync(Buffer.allocUnsafe(10)).toString('hex');
+  return formatted(epochMs.toString(16).padStart(12, '0') + random, '7');
+}
+
+function formatted(hex: string, version: string): string {
+  const variant = ((parseInt(hex.charAt(16), 16) & 0x3) | 0x8).toString(16);
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${version}${hex.slice(13, 16)}-${variant}${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
+}
+
+/** SHA-256 of a text, lower-case hex. */
+export function sha256(text: string): string {
+  return hash('sha256', text, 'hex');
+}

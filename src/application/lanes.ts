@@ -1,0 +1,285 @@
+/**
+ * The mailbox of each deployment: its folded state, and the order in which its commands are decided.
+ */
+import { evolve, unrecorded, type Deployment } from '../domain/deployment.js';
+import { parseEvent, type DeploymentEvent, type DeploymentId } from '../domain/event-schema.js';
+import { sleep, type Clock } from '../ports/clock.js';
+import {
+  STREAM_PREFIX,
+  type Appended,
+  type EventStore,
+  type NewEvent,
+  type Position,
+  type RecordedEvent,
+  type Revision,
+} from '../ports/event-store.js';
+import { Fault, isFault } from '../ports/faults.js';
+
+/** A deployment folded up to a revision; -1 and null before the first event. */
+export interface Folded {
+  readonly deployment: Deployment;
+  readonly revision: Revision;
+  readonly position: Position | null;
+}
+
+/** An event ready to be appended: as bytes for the log, and as the fold takes it. */
+export interface PreparedEvent {
+  readonly stored: NewEvent;
+  readonly event: DeploymentEvent;
+}
+
+/** What a command makes of a state: events to append, and the answer once they are durable. */
+export interface Plan<T> {
+  readonly commandId: string;
+  readonly events: readonly PreparedEvent[];
+  /** Called when everything that the plan was made on, and its own events, is durable. */
+  readonly answer: (after: Folded) => T | Promise<T>;
+}
+
+/** What a lane works with. */
+export interface LaneOptions {
+  readonly store: EventStore;
+  readonly clock: Clock;
+  /** How long a command may take, repeats of an append included. Milliseconds. */
+  readonly deadlineMs: number;
+  /** A number in [0, 1) for jitter. */
+  readonly random: () => number;
+}
+
+/** How often a command is decided again after a conflict with another process. */
+const CONFLICTS_MAX = 5;
+const BACKOFF_MS = 10;
+
+/**
+ * Folds stored events into a deployment. One that can not be read stops the fold: it is never skipped.
+ * @throws {Fault} STORE_CORRUPT naming the event.
+ */
+export function foldRecorded(
+  folded: Folded,
+  events: readonly RecordedEvent[],
+  seen?: (event: DeploymentEvent, revision: Revision) => void,
+): Folded {
+  let { deployment, revision, position } = folded;
+  for (const recorded of events) {
+    const parsed = parseEvent(recorded.type, recorded.data, recorded.metadata);
+    if (!parsed.ok) {
+      const where = `event ${String(recorded.revision)} of ${recorded.stream}`;
+      throw new Fault('STORE_CORRUPT', `${where} can not be read: ${parsed.problem}`);
+    }
+    deployment = evolve(deployment, parsed.event);
+    ({ revision, position } = recorded);
+    seen?.(parsed.event, revision);
+  }
+  return { deployment, revision, position };
+}
+
+/** Nothing recorded yet. */
+export function foldedFrom(deploymentId: DeploymentId): Folded {
+  return { deployment: unrecorded(deploymentId), revision: -1n, position: null };
+}
+
+/**
+ * Decides the commands of one deployment one after the other, each on the state that its predecessor
+ * leaves.
+ *
+ * Where this process is the only writer, a command is decided and sent before its predecessor is
+ * durable, so that a contended deployment fills commit groups; it is answered only after it. Elsewhere
+ * another process may take the revision in between, so each command waits for its turn.
+ */
+export class Lane {
+  readonly stream: string;
+  /** First revision of each command id seen; a repeat is found at any age. */
+  readonly commandIds = new Map<string, Revision>();
+  #durable: Folded;
+  #tip: Folded | null = null;
+  #tail: Promise<unknown> = Promise.resolve();
+  #turn: Promise<unknown> = Promise.resolve();
+  #loading: Promise<Folded> | null = null;
+  readonly #inFlight = new Set<Promise<unknown>>();
+  #users = 0;
+
+  constructor(
+    deploymentId: DeploymentId,
+    readonly options: LaneOptions,
+  ) {
+    this.stream = STREAM_PREFIX + deploymentId;
+    this.#durable = foldedFrom(deploymentId);
+  }
+
+  /** Whether nobody waits for an answer of this lane. */
+  get idle(): boolean {
+    return this.#users === 0;
+  }
+
+  /**
+   * Runs one command: plans it on the newest state, appends, and answers.
+   * @throws {Fault} REVISION_CONFLICT after too many conflicts; whatever the store threw.
+   */
+  async run<T>(plan: (folded: Folded) => Plan<T>): Promise<T> {
+    this.#users += 1;
+    try {
+      if (this.options.store.exclusive) return await this.#attempt(plan);
+      const turn = this.#turn.then(() => this.#attempt(plan));
+      this.#turn = turn.catch(ignored);
+      return await turn;
+    } finally {
+      this.#users -= 1;
+    }
+  }
+
+  /** The newest durable state, read from the stream where others may have written. */
+  async read(): Promise<Folded> {
+    return this.run<Folded>(() => ({ commandId: '', events: [], answer: (folded) => folded }));
+  }
+
+  async #attempt<T>(plan: (folded: Folded) => Plan<T>): Promise<T> {
+    const { clock, deadlineMs, random } = this.options;
+    const deadline = clock.monotonicMs() + deadlineMs;
+    for (let conflicts = 0; ; conflicts += 1) {
+      if (this.#tip === null) await this.#load();
+      // Whoever waited for the same read may have moved the tip before this one goes on.
+      const tip = this.#tip ?? this.#durable;
+      const planned = plan(tip);
+      try {
+        const after = await this.#carryOut(planned, tip, deadline);
+        if (after !== null) return await planned.answer(after);
+      } catch (error) {
+        if (!isFault(error, 'REVISION_CONFLICT') || conflicts >= CONFLICTS_MAX) throw error;
+        await sleep(clock, BACKOFF_MS * 2 ** conflicts * random());
+      }
+    }
+  }
+
+  /** The state after the plan, durable; null when the state it was made on is no longer the newest. */
+  async #carryOut(
+    { commandId, events }: Plan<unknown>,
+    tip: Folded,
+    deadline: number,
+  ): Promise<Folded | null> {
+    if (events.length === 0) return this.#confirm(tip);
+    const after: { -readonly [K in keyof Folded]: Folded[K] } = {
+      deployment: events.reduce(
+        (deployment, { event }) => evolve(deployment, event),
+        tip.deployment,
+      ),
+      revision: tip.revision + BigInt(events.length),
+      position: null,
+    };
+    this.#tip = after;
+    if (!this.commandIds.has(commandId)) this.commandIds.set(commandId, tip.revision + 1n);
+    const written = this.#append(events, tip.revision, deadline);
+    this.#tail = written;
+    this.#inFlight.add(written);
+    try {
+      after.position = (await written).position;
+      this.#durable = after;
+      return after;
+    } catch (error) {
+      this.#distrust();
+      throw error;
+    } finally {
+      this.#inFlight.delete(written);
+    }
+  }
+
+  /** Waits until a state is durable and, where others write too, checks that it is still the newest. */
+  async #confirm(tip: Folded): Promise<Folded | null> {
+    if (this.options.store.exclusive) {
+      const durable = await this.#tail.then(
+        () => true,
+        () => false,
+      );
+      return durable && (tip.position !== null || tip.revision === -1n) ? tip : null;
+    }
+    const newest = await this.#load();
+    return newest.revision === tip.revision ? newest : null;
+  }
+
+  async #append(
+    events: readonly PreparedEvent[],
+    revision: Revision,
+    deadline: number,
+  ): Promise<Appended> {
+    const { store, clock, random } = this.options;
+    const before = this.#tail;
+    const expected = revision === -1n ? 'no_stream' : revision;
+    const stored = events.map((prepared) => prepared.stored);
+    let unknown: Fault | null = null;
+    for (let repeats = 0; ; repeats += 1) {
+      try {
+        return await store.append(this.stream, expected, stored);
+      } catch (error) {
+        if (isFault(error, 'OUTCOME_UNKNOWN')) unknown = error;
+        else if (unknown === null || !isFault(error, 'STORE_UNAVAILABLE')) throw error;
+      }
+      // The same ids at the same revision, one at a time: only so can a late commit be told from none.
+      await before.catch(ignored);
+      await sleep(clock, BACKOFF_MS * 2 ** Math.min(repeats, 6) * (0.5 + random() / 2));
+      if (clock.monotonicMs() >= deadline) throw unknown;
+    }
+  }
+
+  /** After a failure nothing cached beyond the durable state counts: the stream is read first. */
+  #distrust(): void {
+    this.#tip = null;
+    for (const [commandId, revision] of this.commandIds) {
+      if (revision > this.#durable.revision) this.commandIds.delete(commandId);
+    }
+  }
+
+  /** Reads what the stream holds beyond the durable state; all who ask meanwhile share one read. */
+  #load(): Promise<Folded> {
+    this.#loading ??= this.#readOn().finally(() => {
+      this.#loading = null;
+    });
+    return this.#loading;
+  }
+
+  async #readOn(): Promise<Folded> {
+    await Promise.allSettled(this.#inFlight);
+    let folded = this.#durable;
+    const from = folded.revision + 1n;
+    for await (const page of this.options.store.read(this.stream, { from })) {
+      folded = foldRecorded(folded, page, ({ metadata: { commandId } }, revision) => {
+        if (!this.commandIds.has(commandId)) this.commandIds.set(commandId, revision);
+      });
+    }
+    this.#durable = folded;
+    this.#tip = folded;
+    this.#tail = Promise.resolve();
+    return folded;
+  }
+}
+
+/** Deployments whose fold is kept; a folded deployment takes about 2 KiB. */
+const LANES_MAX = 10_000;
+
+/** The lanes in use and, up to a bound, those used last. */
+export class Lanes {
+  readonly #lanes = new Map<DeploymentId, Lane>();
+
+  constructor(
+    private readonly options: LaneOptions,
+    private readonly lanesMax: number = LANES_MAX,
+  ) {}
+
+  /** The lane of a deployment. */
+  of(deploymentId: DeploymentId): Lane {
+    const lane = this.#lanes.get(deploymentId) ?? new Lane(deploymentId, this.options);
+    this.#lanes.delete(deploymentId);
+    this.#lanes.set(deploymentId, lane);
+    if (this.#lanes.size > this.lanesMax) this.#evict();
+    return lane;
+  }
+
+  #evict(): void {
+    for (const [deploymentId, lane] of this.#lanes) {
+      if (this.#lanes.size <= this.lanesMax) return;
+      if (lane.idle) this.#lanes.delete(deploymentId);
+    }
+  }
+}
+
+function ignored(): void {
+  // Whoever appended handles the failure; here only the order counts.
+}
