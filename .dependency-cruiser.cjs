@@ -101,7 +101,7 @@ module.exports = {
     layer('application', {
       to: [
         ...BELOW_THE_SHELLS,
-        ...packages('@nestjs/common', '@nestjs/cqrs', 'class-validator', 'class-transformer'),
+        ...packages('@nestjs/common', '@nestjs/cqrs', 'class-validator'),
         ...packages('reflect-metadata', 'rxjs'),
         '^(node:)?crypto$',
       ],
@@ -113,7 +113,7 @@ module.exports = {
         '^src/api/',
         NODE,
         ...packages('@nestjs/(common|core|cqrs|platform-fastify)', 'fastify', '@fastify/[^/]+'),
-        ...packages('class-validator', 'class-transformer', 'reflect-metadata', 'rxjs'),
+        ...packages('class-validator', 'reflect-metadata', 'rxjs'),
         ...packages('swagger-ui-dist', '@types/swagger-ui-dist'),
       ],
       because: 'HTTP translates to commands and queries.',
