@@ -22,7 +22,12 @@ import { effectivePolicy, silenceLimitMs, type PolicyDefaults } from '../domain/
 import type { MemberProblem, Refusal } from '../domain/refusals.js';
 import type { AuditJournal } from '../ports/audit-journal.js';
 import type { Clock } from '../ports/clock.js';
-import { STREAM_PREFIX, type EventStore, type Revision } from '../ports/event-store.js';
+import {
+  STREAM_PREFIX,
+  type EventStore,
+  type Position,
+  type Revision,
+} from '../ports/event-store.js';
 import { Fault } from '../ports/faults.js';
 import type { AttemptKey } from '../ports/leases.js';
 import { emit } from '../ports/signals.js';
@@ -102,6 +107,7 @@ interface Accepted {
 /** Carries commands out. Safe for any number of concurrent calls. */
 export class CommandPath {
   readonly #lanes: Lanes;
+  #lastPosition: Position | null = null;
 
   constructor(private readonly options: CommandPathOptions) {
     const { store, clock, deadlineMs = DEADLINE_MS, deploymentsCachedMax } = options;
@@ -138,6 +144,11 @@ export class CommandPath {
   async read(deploymentId: DeploymentId): Promise<Folded | null> {
     const folded = await this.#lanes.of(deploymentId).read();
     return folded.deployment.created === null ? null : folded;
+  }
+
+  /** Position of the newest event that this process has acknowledged; null before the first. */
+  get lastPosition(): Position | null {
+    return this.#lastPosition;
   }
 
   async #run(type: CommandType, input: BusCommand | Heartbeat): Promise<Outcome> {
@@ -267,6 +278,7 @@ export class CommandPath {
     replayed = false,
   ): Outcome {
     assert(position !== null, 'an accepted command has a stream');
+    if (this.#lastPosition === null || position > this.#lastPosition) this.#lastPosition = position;
     const attempt = 'attemptId' in command ? findAttempt(deployment, command.attemptId) : null;
     const first = revision - BigInt(events.length) + 1n;
     const isStart = command.type === 'StartAttempt' && attempt !== null;
@@ -368,7 +380,8 @@ interface Outcome {
   readonly deployment: Deployment;
 }
 
-function refused(
+/** A refusal with the deployment as it stands. */
+export function refused(
   refusal: Refusal,
   now: Folded,
   defaults: PolicyDefaults,

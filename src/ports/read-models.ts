@@ -61,8 +61,8 @@ export interface ParkedStream {
 export type Condition<R extends Row> =
   | { readonly column: keyof R & string; readonly is: string | bigint | number | boolean | null }
   | { readonly column: keyof R & string; readonly in: readonly string[] }
-  | { readonly column: keyof R & string; readonly above: bigint }
-  | { readonly column: keyof R & string; readonly below: bigint }
+  | { readonly column: keyof R & string; readonly above: bigint | number }
+  | { readonly column: keyof R & string; readonly below: bigint | number }
   /** The text of the column contains this text, case as it stands. */
   | { readonly column: keyof R & string; readonly contains: string }
   /** A `json` column holds an object with this member of text; member names: `[A-Za-z0-9._/-]`. */
