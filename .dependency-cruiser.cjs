@@ -103,7 +103,7 @@ module.exports = {
         ...BELOW_THE_SHELLS,
         ...packages('@nestjs/common', '@nestjs/cqrs', 'class-validator'),
         ...packages('reflect-metadata', 'rxjs'),
-        '^(node:)?crypto$',
+        '^(node:)?(assert(/strict)?|crypto)$', // assertions and digests: neither time nor IO
       ],
       because: 'The application meets the world through ports.',
     }),

@@ -73,7 +73,11 @@ export default defineConfig(
         'error',
         { considerDefaultExhaustiveForUnions: false, requireDefaultForNonUnion: true },
       ],
-      '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_' }],
+      // `{ secret: _, ...rest }` is how a member is left out.
+      '@typescript-eslint/no-unused-vars': [
+        'error',
+        { argsIgnorePattern: '^_', ignoreRestSiblings: true },
+      ],
       // Loops that wait and stop themselves are written `while (true)`.
       '@typescript-eslint/no-unnecessary-condition': [
         'error',

@@ -64,6 +64,7 @@ const ALLOWED: readonly (readonly [file: string, imports: string])[] = [
   ['src/projections/ok1.ts', '../domain/target.js'],
   ['src/application/ok1.ts', 'node:crypto'],
   ['src/application/ok2.ts', '@nestjs/cqrs'],
+  ['src/application/ok4.ts', 'node:assert/strict'],
   ['src/application/ok3.ts', '../projections/target.js'],
   ['src/api/ok1.ts', '../application/target.js'],
   ['src/api/ok2.ts', 'node:http'],
