@@ -273,6 +273,8 @@ export function readModelsContract(name: string, create: () => Promise<ReadModel
         ['text that is one of', [{ column: 'from', in: ['y', 'X', "'"] }], ['b', '100%_"\'']],
         ['text that is one of none', [{ column: 'from', in: [] }], []],
         ['a bigint above', [{ column: 'position', above: BEYOND_DOUBLES - 1n }], ['100%_"\'']],
+        ['an integer above', [{ column: 'count', above: 2 }], ['a', '100%_"\'']],
+        ['an integer below', [{ column: 'count', below: 2 }], ['b']],
         ['a bigint below', [{ column: 'position', below: 3n }], ['a', 'b']],
         ['text that contains a sign of patterns', [{ column: 'id', contains: '%' }], ['100%_"\'']],
         ['text that contains quotes', [{ column: 'id', contains: `"'` }], ['100%_"\'']],

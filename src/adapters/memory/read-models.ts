@@ -182,14 +182,18 @@ function holds<R extends Row>(row: R, condition: Condition<R>): boolean {
   const value: unknown = row[condition.column];
   if ('is' in condition) return value === condition.is;
   if (typeof value === 'string') return textHolds(value, condition);
-  if ('above' in condition) return typeof value === 'bigint' && value > condition.above;
-  if ('below' in condition) return typeof value === 'bigint' && value < condition.below;
+  if (typeof value === 'bigint' || typeof value === 'number') return amountHolds(value, condition);
   return 'member' in condition && memberOf(value, condition.member) === condition.equals;
 }
 
 function textHolds<R extends Row>(text: string, condition: Condition<R>): boolean {
   if ('in' in condition) return condition.in.includes(text);
   return 'contains' in condition && text.includes(condition.contains);
+}
+
+function amountHolds<R extends Row>(amount: bigint | number, condition: Condition<R>): boolean {
+  if ('above' in condition) return amount > condition.above;
+  return 'below' in condition && amount < condition.below;
 }
 
 function memberOf(value: unknown, member: string): unknown {
