@@ -159,10 +159,10 @@ function create({ command, deployment, circumstances }: Case<'CreateDeployment'>
 function update({ command, deployment, circumstances }: Case<'UpdateDeployment'>): Decision {
   const patch = changedMembers(deployment, command);
   if (Object.keys(patch).length === 0) return unchanged('21');
-  const problems = policyProblems(
-    mergedPolicy(deployment.policy, patch.policy),
-    circumstances.defaults,
-  );
+  const problems =
+    patch.policy === undefined
+      ? [] // Settings may have changed under a policy that stands: no reason to refuse a new name.
+      : policyProblems(mergedPolicy(deployment.policy, patch.policy), circumstances.defaults);
   if (problems.length > 0) return refuse(invalidBody(problems));
   return accept('21', {
     command,
