@@ -16,8 +16,10 @@ const SOURCES = ['tsconfig.json', 'tsconfig.build.json', 'nest-cli.json', 'packa
 const reason = await staleBecause();
 if (reason !== null) await build(reason);
 
-/** Why a build is needed, in words; null when it is not. */
+/** Why a build is needed, in words; null when it is not, or not possible. */
 async function staleBecause() {
+  // An image that holds only dist has nothing to build from.
+  if ((await changedAt('src')) === null) return null;
   const [built, output] = await Promise.all([changedAt(STAMP), changedAt('dist/main.js')]);
   if (built === null || output === null) return 'dist is missing';
   const newest = await newestOf([...SOURCES, ...(await tree('src'))]);
