@@ -1,0 +1,133 @@
+import { isActive } from '../domain/deployment.js';
+import type { LossCause } from '../domain/event-schema.js';
+import { effectivePolicy, silenceLimitMs, type PolicyDefaults } from '../domain/lease.js';
+import type { Clock } from '../ports/clock.js';
+import type { Position } from '../ports/event-store.js';
+import { Fault } from '../ports/faults.js';
+import type { ReadModels } from '../ports/read-models.js';
+import { emit } from '../ports/signals.js';
+import { deployments, type DeploymentRow } from '../projections/deployments.js';
+import { MarkUnknown } from './commands.js';
+import { Refused, type CommandPath } from './handle.js';
+import type { LeaseWatch } from './lease-watch.js';
+
+/** What the reaper works with. */
+export interface ReaperOptions {
+  readonly commands: CommandPath;
+  readonly readModels: ReadModels;
+  readonly leases: LeaseWatch;
+  readonly clock: Clock;
+  readonly defaults: PolicyDefaults;
+  /** Time between two rounds. Milliseconds, 50..60,000. */
+  readonly intervalMs: number;
+}
+
+/** Attempts looked at in one read. */
+const PAGE_SIZE = 500;
+/** Attempts marked at once, and the pause after them: at most 200 a second, so that commands keep their turn. */
+const BURST_MAX = 20;
+const BURST_PAUSE_MS = 100;
+const REAPER = { id: 'reaper', kind: 'system' } as const;
+
+/**
+ * Finds active attempts that were silent for too long and marks them unknown, by the ordinary command.
+ *
+ * The rules judge again when the command is decided, so a heartbeat that comes in between wins, and
+ * two reapers leave one event.
+ */
+export class Reaper {
+  #stopped = true;
+  #cancel: () => void = () => undefined;
+  #round: Promise<void> = Promise.resolve();
+
+  constructor(private readonly options: ReaperOptions) {}
+
+  /** Begins its rounds. From now on every lease counts anew; call it when the read models have caught up. */
+  start(): void {
+    this.#stopped = false;
+    this.#round = this.#reap();
+    this.#cancel = this.options.clock.after(this.options.intervalMs, () => {
+      void this.#round.then(() => {
+        if (!this.#stopped) this.start();
+      });
+    });
+  }
+
+  /** Ends its rounds and waits for the one under way. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#cancel();
+    await this.#round;
+  }
+
+  /** One round; a failure is told and tried again in the next one. */
+  async #reap(): Promise<void> {
+    try {
+      for await (const rows of this.#active()) {
+        await this.#markSilent(rows);
+        if (this.#stopped) return;
+      }
+    } catch (error) {
+      emit('trouble', { where: 'reaper', error });
+    }
+  }
+
+  async *#active(): AsyncIterable<readonly DeploymentRow[]> {
+    let after: Position = -1n;
+    let rows: readonly DeploymentRow[];
+    do {
+      rows = await this.options.readModels.find<DeploymentRow>(deployments, {
+        where: [
+          { column: 'attemptState', in: ['pending', 'running'] },
+          { column: 'position', above: after },
+        ],
+        orderBy: { column: 'position', direction: 'ascending' },
+        limit: PAGE_SIZE,
+      });
+      after = rows.at(-1)?.position ?? after;
+      yield rows;
+    } while (rows.length === PAGE_SIZE);
+  }
+
+  async #markSilent(rows: readonly DeploymentRow[]): Promise<void> {
+    const { leases, clock } = this.options;
+    const active = rows.flatMap(({ deployment }) => {
+      const { deploymentId, currentAttempt } = deployment;
+      if (currentAttempt === null || !isActive(currentAttempt)) return [];
+      return [
+        { deploymentId, attemptId: currentAttempt.attemptId, deployment, attempt: currentAttempt },
+      ];
+    });
+    await leases.refresh(active);
+    const silent = active.filter((key) => {
+      const policy = effectivePolicy(key.deployment.policy, this.options.defaults);
+      const phase = key.attempt.state === 'pending' ? 'pending' : 'running';
+      return leases.silentMs(key, phase) >= silenceLimitMs(key.attempt, policy);
+    });
+    for (let first = 0; first < silent.length && !this.#stopped; first += BURST_MAX) {
+      const burst = silent.slice(first, first + BURST_MAX);
+      await Promise.all(
+        burst.map((key) =>
+          this.#mark(key, key.attempt.state === 'pending' ? 'start_timeout' : 'lease_expired'),
+        ),
+      );
+      if (first + BURST_MAX < silent.length) {
+        await new Promise<void>((resolve) => void clock.after(BURST_PAUSE_MS, resolve));
+      }
+    }
+  }
+
+  async #mark(
+    { deploymentId, attemptId }: { readonly deploymentId: string; readonly attemptId: string },
+    cause: LossCause,
+  ): Promise<void> {
+    try {
+      const command = MarkUnknown.of({ deploymentId, attemptId, cause, actor: REAPER });
+      await this.options.commands.execute('MarkUnknown', command);
+    } catch (error) {
+      // Refused: it was heard of, or ended, meanwhile. A fault: the next round tries again.
+      if (error instanceof Fault) emit('trouble', { where: 'reaper', error });
+      else if (!(error instanceof Refused)) throw error;
+    }
+  }
+}

@@ -1,0 +1,269 @@
+/** The composition root: options → adapters → providers. */
+import {
+  Inject,
+  Injectable,
+  Module,
+  type DynamicModule,
+  type FactoryProvider,
+  type ModuleMetadata,
+  type OnApplicationBootstrap,
+  type OnApplicationShutdown,
+  type Provider,
+  type Type,
+} from '@nestjs/common';
+import { CommandHandler, CqrsModule, QueryHandler } from '@nestjs/cqrs';
+import { ManualClock } from './adapters/memory/manual-clock.js';
+import { systemClock } from './adapters/system-clock.js';
+import { COMMANDS, Heartbeat, type BusCommand, type CommandName } from './application/commands.js';
+import { CommandPath, type HeartbeatReceipt } from './application/handle.js';
+import { LeaseWatch } from './application/lease-watch.js';
+import { Projector } from './application/projector.js';
+import { Answers, GetDeployment, GetStateAt, QUERIES } from './application/queries.js';
+import { Reaper } from './application/reaper.js';
+import { eventView, type DeploymentView, type EventView } from './application/views.js';
+import type { ScopeKind } from './domain/event-schema.js';
+import type { PolicyDefaults } from './domain/lease.js';
+import type { Clock } from './ports/clock.js';
+import { STREAM_PREFIX, type Position } from './ports/event-store.js';
+import type { Fault } from './ports/faults.js';
+import { PROJECTIONS } from './projections/registry.js';
+import { readSettings, type Role, type Settings } from './settings.js';
+import { closeStores, openStores, type Stores } from './stores.js';
+
+/** What a host may set; what is absent has the defaults of the settings. The environment is not read. */
+export interface ShipslogOptions {
+  /** `sqlite:<file>` or `memory:`. In memory under test, `sqlite:./data/events.db` otherwise. */
+  readonly eventStore?: string;
+  /** As `eventStore`; `sqlite:./data/read-models.db`. */
+  readonly readModels?: string;
+  /** More scopes beside `full`, `configure` and `teardown`. */
+  readonly scopes?: Readonly<Record<string, ScopeKind>>;
+  /** Durations of deployments whose policy is silent, ms. */
+  readonly policy?: Partial<PolicyDefaults>;
+  /** Time between two looks for silent attempts, 50..60,000 ms. */
+  readonly reaperIntervalMs?: number;
+  /** What this process does; all of it by default. */
+  readonly roles?: readonly Role[];
+  readonly clock?: Clock;
+  /** Goes on with a log that is shorter than what was acknowledged. */
+  readonly acceptLoss?: boolean;
+  /**
+   * Called once when the disk of the log has failed: from then on every command is refused, and only
+   * reopening tells what was written. The server ends with code 74; a host should end likewise.
+   */
+  readonly onFatal?: (fault: Fault) => void;
+}
+
+/** Options made by a factory of the host. */
+export interface ShipslogAsyncOptions extends Pick<ModuleMetadata, 'imports'> {
+  readonly inject?: FactoryProvider['inject'];
+  readonly useFactory: (...dependencies: never[]) => ShipslogOptions | Promise<ShipslogOptions>;
+  readonly isGlobal?: boolean;
+}
+
+const OPTIONS = Symbol('ShipslogOptions');
+/** One running service: its stores and what works on them. */
+@Injectable()
+export class ShipslogRuntime implements OnApplicationBootstrap, OnApplicationShutdown {
+  readonly commands: CommandPath;
+  readonly answers: Answers;
+  readonly projector: Projector;
+  readonly #watch: LeaseWatch;
+  readonly #reaper: Reaper;
+
+  constructor(
+    readonly stores: Stores,
+    readonly clock: Clock,
+    readonly settings: Settings,
+  ) {
+    const { store, readModels, journal, leases } = stores;
+    const { policy: defaults, scopes, reaperIntervalMs: intervalMs } = settings;
+    this.#watch = new LeaseWatch(clock, leases);
+    const watch = this.#watch;
+    this.commands = new CommandPath({ store, leases: watch, journal, clock, scopes, defaults });
+    const { commands } = this;
+    this.projector = new Projector({ store, readModels, projections: PROJECTIONS, clock });
+    const visibility = this.projector;
+    this.answers = new Answers({ store, readModels, leases, commands, visibility, defaults });
+    this.#reaper = new Reaper({ commands, readModels, leases: watch, clock, defaults, intervalMs });
+  }
+
+  /** Begins to fold and to watch; leases are judged once the read models have caught up. */
+  async onApplicationBootstrap(): Promise<void> {
+    const { roles } = this.settings;
+    if (roles.has('projector')) await this.projector.start();
+    this.#watch.start();
+    if (roles.has('reaper')) void this.projector.caughtUp.then(() => this.#reaper.start());
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    await this.#reaper.stop();
+    this.#watch.stop();
+    await this.projector.stop();
+    await closeStores(this.stores);
+  }
+}
+
+/** What other modules of a host use beside its buses. */
+@Injectable()
+export class Shipslog {
+  constructor(@Inject(ShipslogRuntime) private readonly runtime: ShipslogRuntime) {}
+
+  /** A deployment folded from its stream now: never behind. @throws {Refused} DEPLOYMENT_NOT_FOUND. */
+  read(deploymentId: string): Promise<DeploymentView> {
+    return this.runtime.answers.getDeployment(
+      GetDeployment.of({ deploymentId, consistency: 'strong' }),
+    );
+  }
+
+  /** A deployment as it was at a revision, or after all events recorded up to an instant. */
+  replay(
+    deploymentId: string,
+    at: { readonly revision: bigint } | { readonly at: string },
+  ): Promise<DeploymentView> {
+    return this.runtime.answers.getStateAt(GetStateAt.of({ deploymentId, ...at }));
+  }
+
+  /** Takes a sign of life of a running attempt. */
+  heartbeat(
+    members: Pick<Heartbeat, 'deploymentId' | 'attemptId' | 'leaseToken' | 'progress' | 'actor'>,
+  ): Promise<HeartbeatReceipt> {
+    return this.runtime.commands.heartbeat(Heartbeat.of(members));
+  }
+
+  /**
+   * Follows the events of all deployments in log order: from the position given, else from the next one.
+   *
+   * Ends by `break` or by the signal; the next event is fetched when the last one was taken.
+   */
+  async *subscribe(
+    from: { readonly after?: Position | 'start'; readonly signal?: AbortSignal } = {},
+  ): AsyncGenerator<EventView, void, void> {
+    const { store } = this.runtime.stores;
+    const { signal } = from;
+    const after =
+      from.after === undefined ? await store.head() : from.after === 'start' ? null : from.after;
+    const subscription = {
+      ...(after !== null && { after }),
+      ...(signal !== undefined && { signal }),
+    };
+    for await (const { events } of store.subscribe(subscription)) {
+      for (const event of events)
+        if (event.stream.startsWith(STREAM_PREFIX)) yield eventView(event);
+    }
+  }
+}
+
+/** Makes the handler of one command: the bus finds it by the class, the path does the work. */
+function commandHandler(name: CommandName): Type {
+  class Handler {
+    constructor(readonly runtime: ShipslogRuntime) {}
+
+    execute(command: BusCommand): Promise<unknown> {
+      return this.runtime.commands.execute(name, command);
+    }
+  }
+  return injected(Handler, CommandHandler(COMMANDS[name]));
+}
+
+function queryHandler([query, method]: (typeof QUERIES)[number]): Type {
+  class Handler {
+    constructor(readonly runtime: ShipslogRuntime) {}
+
+    execute(asked: never): Promise<unknown> {
+      return this.runtime.answers[method](asked);
+    }
+  }
+  return injected(Handler, QueryHandler(query));
+}
+
+function injected(handler: Type, decorator: ClassDecorator): Type {
+  Inject(ShipslogRuntime)(handler, undefined, 0);
+  Injectable()(handler);
+  decorator(handler);
+  return handler;
+}
+
+const COMMAND_NAMES = Object.keys(COMMANDS) as CommandName[];
+
+/** Deployments with an honest state, on the host's command and query bus. */
+@Module({})
+export class ShipslogModule {
+  /** Registers the service. With no options: in memory under test, on SQLite in ./data otherwise. */
+  static forRoot(options: ShipslogOptions & { readonly isGlobal?: boolean } = {}): DynamicModule {
+    const { isGlobal = false, ...rest } = options;
+    return moduleOf({ provide: OPTIONS, useValue: rest }, { global: isGlobal });
+  }
+
+  /** Registers the service with options that a factory of the host makes. */
+  static forRootAsync(options: ShipslogAsyncOptions): DynamicModule {
+    const { imports = [], inject = [], useFactory, isGlobal = false } = options;
+    return moduleOf({ provide: OPTIONS, inject, useFactory }, { global: isGlobal, imports });
+  }
+}
+
+/** The service in memory, with a clock that moves by hand: inject `ManualClock` to move it. */
+@Module({})
+export class ShipslogTestingModule {
+  /** Registers the service for a test. */
+  static forRoot(options: Omit<ShipslogOptions, 'clock'> = {}): DynamicModule {
+    const clock = new ManualClock();
+    const inMemory = { eventStore: 'memory:', readModels: 'memory:', ...options, clock };
+    const {
+      providers = [],
+      exports = [],
+      ...rest
+    } = moduleOf({ provide: OPTIONS, useValue: inMemory }, { global: true });
+    const clockProvider = { provide: ManualClock, useValue: clock };
+    return {
+      ...rest,
+      providers: [...providers, clockProvider],
+      exports: [...exports, ManualClock],
+    };
+  }
+}
+
+function moduleOf(
+  options: Provider,
+  { imports = [], global }: Pick<ModuleMetadata, 'imports'> & { readonly global: boolean },
+): DynamicModule {
+  return {
+    module: ShipslogModule,
+    global,
+    imports: [CqrsModule, ...imports],
+    providers: [
+      options,
+      { provide: ShipslogRuntime, inject: [OPTIONS], useFactory: openRuntime },
+      Shipslog,
+      ...COMMAND_NAMES.map(commandHandler),
+      ...QUERIES.map(queryHandler),
+    ],
+    exports: [Shipslog, ShipslogRuntime, CqrsModule],
+  };
+}
+
+async function openRuntime(options: ShipslogOptions): Promise<ShipslogRuntime> {
+  const { clock = systemClock, onFatal = () => undefined, acceptLoss = false } = options;
+  const settings = settingsOf(options);
+  const stores = await openStores({ ...settings, clock, onFatal, acceptLoss });
+  return new ShipslogRuntime(stores, clock, settings);
+}
+
+/** Options as settings: they pass through the same checks as the environment. */
+function settingsOf(options: ShipslogOptions): Settings {
+  const { policy = {}, scopes = {}, roles, reaperIntervalMs } = options;
+  const inMemory = process.env['NODE_ENV'] === 'test' ? 'memory:' : undefined;
+  return readSettings({
+    SHIPSLOG_EVENT_STORE: options.eventStore ?? inMemory,
+    SHIPSLOG_READ_MODELS: options.readModels ?? inMemory,
+    SHIPSLOG_SCOPES:
+      Object.entries(scopes)
+        .map((scope) => scope.join(':'))
+        .join(',') || undefined,
+    SHIPSLOG_ROLES: roles?.join(','),
+    SHIPSLOG_REAPER_INTERVAL_MS: reaperIntervalMs?.toString(),
+    SHIPSLOG_HEARTBEAT_MS: policy.heartbeatMs?.toString(),
+    SHIPSLOG_LEASE_MS: policy.leaseMs?.toString(),
+    SHIPSLOG_START_TIMEOUT_MS: policy.startTimeoutMs?.toString(),
+  });
+}
