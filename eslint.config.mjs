@@ -42,7 +42,8 @@ export default defineConfig(
     // A rule that is wrong is changed here, for everybody, with its reason.
     linterOptions: { noInlineConfig: true, reportUnusedInlineConfigs: 'error' },
     rules: {
-      eqeqeq: 'error',
+      // `== null` is the one way to say null or undefined.
+      eqeqeq: ['error', 'always', { null: 'ignore' }],
       'no-console': 'error',
       'no-self-compare': 'error',
       'no-template-curly-in-string': 'error',
