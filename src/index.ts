@@ -19,7 +19,8 @@ export {
   UpdateDeployment,
   type Receipt,
 } from './application/commands.js';
-export { Refused, type HeartbeatReceipt } from './application/handle.js';
+export type { HeartbeatReceipt } from './application/handle.js';
+export { Refused } from './application/refused.js';
 export {
   CountByState,
   GetAttempt,

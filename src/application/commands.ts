@@ -300,7 +300,7 @@ function isRevision(value: unknown): boolean {
 function actorProblem(value: unknown): string | null {
   const { id: actorId, kind } = (value ?? {}) as Partial<Actor>;
   const named = typeof actorId === 'string' && /^[^\p{Cc}]{1,128}$/u.test(actorId);
-  return named && ACTOR_KINDS.includes(kind as Actor['kind'])
+  return named && ACTOR_KINDS.includes(kind!)
     ? null
     : `be {id, kind}, id of 1 to 128 characters, kind one of ${ACTOR_KINDS.join(', ')}`;
 }

@@ -68,10 +68,9 @@ interface Options {
 function field(
   schema: JsonSchema,
   check: Check,
-  options: Options,
-  nested?: FieldsClass,
+  options: Options & { readonly nested?: FieldsClass },
 ): PropertyDecorator {
-  const { doc, optional = false } = options;
+  const { doc, optional = false, nested } = options;
   const nullable = optional === 'nullable';
   const isGiven = (value: unknown): boolean => value !== undefined && !(nullable && value === null);
   const rules = [
@@ -122,21 +121,30 @@ export function Text(
   return field(schema, (value) => textProblem(value, { min, max, lines, notBlank }), options);
 }
 
-function textProblem(
-  value: unknown,
-  rule: { min: number; max: number; lines: boolean; notBlank: boolean },
-): string | null {
-  if (typeof value !== 'string') return 'be text';
-  const length =
-    value.length <= rule.max && value.length >= 2 * rule.min ? value.length : [...value].length;
-  if (length < rule.min || length > rule.max)
-    return `have ${String(rule.min)} to ${String(rule.max)} characters`;
-  if (!value.isWellFormed()) return 'be well-formed Unicode';
-  if (CONTROLS.test(rule.lines ? value.replaceAll(/[\t\n]/g, '') : value))
-    return 'have no control characters';
-  return rule.notBlank && value.trim() === '' ? 'not be blank' : null;
+interface TextRule {
+  readonly min: number;
+  readonly max: number;
+  readonly lines?: boolean;
+  readonly notBlank?: boolean;
 }
-// eslint-disable-next-line no-control-regex -- controls are what it looks for
+
+function textProblem(value: unknown, { min, max, lines, notBlank }: TextRule): string | null {
+  if (typeof value !== 'string') return 'be text';
+  if (!hasLength(value, min, max)) return `have ${String(min)} to ${String(max)} characters`;
+  if (!value.isWellFormed()) return 'be well-formed Unicode';
+  const visible = lines === true ? value.replaceAll(/[\t\n]/g, '') : value;
+  if (CONTROLS.test(visible)) return 'have no control characters';
+  return notBlank === true && value.trim() === '' ? 'not be blank' : null;
+}
+
+/** Counts code points, but only where code units leave a doubt. */
+function hasLength(text: string, min: number, max: number): boolean {
+  if (text.length <= max && text.length >= 2 * min) return true;
+  const length = [...text].length;
+  return length >= min && length <= max;
+}
+
+/** C0 controls and DEL. */
 const CONTROLS = /[\u0000-\u001f\u007f]/;
 
 /** Text that matches a pattern; `what` names it in the message. */
@@ -169,7 +177,7 @@ export function Integer(options: Options & { min: number; max: number }): Proper
 /** An object of named members, declared by its class. */
 export function Members(cls: FieldsClass, options: Options): PropertyDecorator {
   const check: Check = (value) => (isObject(value) ? null : 'be an object');
-  return field({ type: 'object' }, check, options, cls);
+  return field({ type: 'object' }, check, { ...options, nested: cls });
 }
 
 const BYTES_MAX = 8 * 1024;
@@ -191,26 +199,15 @@ export function AnyObject(options: Options): PropertyDecorator {
 }
 
 function jsonProblem(value: unknown, levels: number): string | null {
-  switch (typeof value) {
-    case 'string':
-      return value.isWellFormed() ? null : 'hold well-formed Unicode only';
-    case 'boolean':
-      return null;
-    case 'number':
-      return Number.isFinite(value) ? null : 'hold finite numbers only';
-    case 'object': {
-      if (value === null) return null;
-      if (levels === 0) return `have at most ${String(DEPTH_MAX)} levels`;
-      if (!Array.isArray(value) && !isObject(value)) return 'hold JSON values only';
-      for (const member of Object.values(value)) {
-        const problem = jsonProblem(member, levels - 1);
-        if (problem !== null) return problem;
-      }
-      return null;
-    }
-    default:
-      return 'hold JSON values only';
+  if (Array.isArray(value) || isObject(value)) {
+    if (levels === 0) return `have at most ${String(DEPTH_MAX)} levels`;
+    const problems = Object.values(value).map((member) => jsonProblem(member, levels - 1));
+    return problems.find((problem) => problem !== null) ?? null;
   }
+  if (typeof value === 'string')
+    return value.isWellFormed() ? null : 'hold well-formed Unicode only';
+  if (typeof value === 'number') return Number.isFinite(value) ? null : 'hold finite numbers only';
+  return value === null || typeof value === 'boolean' ? null : 'hold JSON values only';
 }
 
 const LABELS_MAX = 32;
@@ -231,11 +228,10 @@ function labelsProblem(value: unknown): string | null {
   if (!isObject(value)) return 'be an object of texts';
   const entries = Object.entries(value);
   if (entries.length > LABELS_MAX) return `have at most ${String(LABELS_MAX)} labels`;
-  const bounds = { min: 0, max: LABEL_VALUE_MAX, lines: false, notBlank: false };
   for (const [key, text] of entries) {
     if (!LABEL_KEY.test(key))
       return `have keys like ${LABEL_KEY.source}; "${key.slice(0, 80)}" is not`;
-    const problem = textProblem(text, bounds);
+    const problem = textProblem(text, { min: 0, max: LABEL_VALUE_MAX });
     if (problem !== null) return `have values that ${problem}`;
   }
   return null;

@@ -3,37 +3,22 @@
  * and the reaper.
  */
 import assert from 'node:assert/strict';
-import { validateSync, type ValidationError } from 'class-validator';
 import type { CommandType, DeploymentCommand } from '../domain/command.js';
-import { allowedCommands, decide, preconditionMissing } from '../domain/decide.js';
-import { invalidBody, type Circumstances } from '../domain/decision.js';
+import { decide } from '../domain/decide.js';
+import type { Circumstances } from '../domain/decision.js';
 import { findAttempt, isActive, type Attempt, type Deployment } from '../domain/deployment.js';
-import {
-  SCHEMA_VERSION,
-  type Actor,
-  type DeploymentId,
-  type EventMetadata,
-  type Fact,
-  type Instant,
-  type ScopeKind,
-  type State,
-} from '../domain/event-schema.js';
+import type { DeploymentId, Instant, ScopeKind } from '../domain/event-schema.js';
 import { effectivePolicy, silenceLimitMs, type PolicyDefaults } from '../domain/lease.js';
-import type { MemberProblem, Refusal } from '../domain/refusals.js';
+import type { Refusal } from '../domain/refusals.js';
 import type { AuditJournal } from '../ports/audit-journal.js';
 import type { Clock } from '../ports/clock.js';
-import {
-  STREAM_PREFIX,
-  type EventStore,
-  type Position,
-  type Revision,
-} from '../ports/event-store.js';
+import type { EventStore, Position } from '../ports/event-store.js';
 import { Fault } from '../ports/faults.js';
 import type { AttemptKey } from '../ports/leases.js';
 import { emit } from '../ports/signals.js';
+import { accept, prepared, type Accepted } from './accept.js';
 import type { BusCommand, Heartbeat, Receipt } from './commands.js';
-import { fieldsOf, parseInstant, type FieldsClass } from './fields.js';
-import { sha256, uuidV5, uuidV7 } from './ids.js';
+import { chance } from './ids.js';
 import {
   foldedFrom,
   foldRecorded,
@@ -43,28 +28,7 @@ import {
   type PreparedEvent,
 } from './lanes.js';
 import type { LeaseWatch } from './lease-watch.js';
-
-/** A refusal as it leaves the command path, with the deployment as it stands. */
-export class Refused extends Error {
-  override readonly name = 'Refused';
-
-  constructor(
-    readonly refusal: Refusal,
-    /** The deployment's state, what is allowed instead, its revision; null when it does not exist. */
-    readonly standing: {
-      readonly state: State;
-      readonly allowed: readonly CommandType[];
-      readonly revision: Revision;
-    } | null = null,
-    readonly replayed = false,
-  ) {
-    super(refusal.detail);
-  }
-
-  get code(): Refusal['code'] {
-    return this.refusal.code;
-  }
-}
+import { Refused, refusedOn } from './refused.js';
 
 /** What the command path works with. */
 export interface CommandPathOptions {
@@ -88,22 +52,6 @@ export interface HeartbeatReceipt {
 }
 
 const DEADLINE_MS = 5_000;
-const AHEAD_MAX_MS = 5 * 60_000;
-const EARLIEST = '2000-01-01T00:00:00.000Z';
-const ANONYMOUS: Actor = { id: 'anonymous', kind: 'service' };
-const DEFAULT_SCOPE = 'full';
-
-/** W3C trace context; anything else is ignored, as the standard says. */
-const TRACEPARENT =
-  /^(?!ff)[0-9a-f]{2}-(?<trace>(?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
-const VALIDATION = { whitelist: true, forbidNonWhitelisted: true, stopAtFirstError: true } as const;
-
-/** A validated command, with the metadata that its events will have. */
-interface Accepted {
-  readonly command: DeploymentCommand;
-  readonly metadata: EventMetadata;
-}
-
 /** Carries commands out. Safe for any number of concurrent calls. */
 export class CommandPath {
   readonly #lanes: Lanes;
@@ -111,8 +59,7 @@ export class CommandPath {
 
   constructor(private readonly options: CommandPathOptions) {
     const { store, clock, deadlineMs = DEADLINE_MS, deploymentsCachedMax } = options;
-    const random = (): number => parseInt(uuidV7(0).slice(-6), 16) / 0x1000000;
-    this.#lanes = new Lanes({ store, clock, deadlineMs, random }, deploymentsCachedMax);
+    this.#lanes = new Lanes({ store, clock, deadlineMs, random: chance }, deploymentsCachedMax);
   }
 
   /**
@@ -156,7 +103,7 @@ export class CommandPath {
     const startedAt = clock.monotonicMs();
     let result = 'DEFECT';
     try {
-      const accepted = this.#accept(type, input);
+      const accepted = accept(type, input, clock.now());
       if (type === 'MarkUnknown') await this.options.leases.refresh([keyOf(accepted.command)]);
       const lane = this.#lanes.of(accepted.command.deploymentId);
       const outcome = await lane.run((folded) => {
@@ -174,43 +121,6 @@ export class CommandPath {
     }
   }
 
-  /** Validates, and makes of the input what the rules and the log need. */
-  #accept(type: CommandType, input: BusCommand | Heartbeat): Accepted {
-    const problems = memberProblems(input);
-    if (problems.length > 0) throw new Refused(invalidBody(problems));
-    const recordedAt = this.options.clock.now();
-    const { occurredAt: told, ...content } = contentOf(input);
-    const occurredAt = occurredAtOf(told, recordedAt);
-    const commandId = input.commandId ?? uuidV7(Date.parse(recordedAt));
-    const actor = input.actor ?? ANONYMOUS;
-    const { expectedRevision } = input;
-    const command = {
-      ...(type === 'OpenAttempt' && {
-        attemptId: uuidV7(Date.parse(recordedAt)),
-        scope: DEFAULT_SCOPE,
-      }),
-      ...content,
-      type,
-      actor,
-      ...(expectedRevision !== undefined && { expectedRevision }),
-    } as DeploymentCommand;
-    const missing = preconditionMissing(command);
-    if (missing !== null) throw new Refused(missing);
-    const traceparent = TRACEPARENT.exec(input.traceparent ?? '');
-    const metadata: EventMetadata = {
-      schemaVersion: SCHEMA_VERSION,
-      commandId,
-      commandDigest: sha256(`${type}\n${canonicalJson({ ...content, occurredAt: told })}`),
-      actor,
-      occurredAt,
-      recordedAt,
-      correlationId: traceparent?.groups?.['trace'] ?? commandId,
-      causationId: commandId,
-      ...(traceparent !== null && { traceparent: traceparent[0] }),
-    };
-    return { command, metadata };
-  }
-
   #plan(accepted: Accepted, folded: Folded): Plan<Outcome> {
     const { command, metadata } = accepted;
     const decision = decide(command, folded.deployment, this.#circumstances(command, folded));
@@ -221,7 +131,7 @@ export class CommandPath {
       answer: async (after) => {
         if (!decision.ok) {
           this.#record(accepted, decision.refusal);
-          throw refused(decision.refusal, after, this.options.defaults);
+          throw refusedOn(decision.refusal, after, this.options);
         }
         await this.#followUp(accepted, events, after);
         return this.#outcome(accepted, events, after);
@@ -274,8 +184,7 @@ export class CommandPath {
   #outcome(
     { command }: Accepted,
     events: readonly PreparedEvent[],
-    { deployment, revision, position }: Folded,
-    replayed = false,
+    { deployment, revision, position, replayed = false }: Folded & { readonly replayed?: boolean },
   ): Outcome {
     assert(position !== null, 'an accepted command has a stream');
     if (this.#lastPosition === null || position > this.#lastPosition) this.#lastPosition = position;
@@ -342,23 +251,23 @@ export class CommandPath {
     }: { readonly before: Folded; readonly after: Folded; readonly now: Folded },
   ): Outcome {
     const { command, metadata } = accepted;
-    const { defaults } = this.options;
     if (own[0]?.event.metadata.commandDigest !== metadata.commandDigest) {
       const detail = `command id ${metadata.commandId} was used for another command of ${command.deploymentId}; use a new id`;
-      throw refused({ code: 'COMMAND_ID_REUSED', detail }, now, defaults);
+      throw refusedOn({ code: 'COMMAND_ID_REUSED', detail }, now, this.options);
     }
     // A refusal may have left a record (an end that came too late): it is refused again, in the same words.
     const { expectedRevision: _, ...unconditional } = command;
     const again =
       command.type === 'EndAttempt'
         ? decide(
-            unconditional as DeploymentCommand,
+            unconditional,
             before.deployment,
             this.#circumstances(command, before),
           )
         : null;
-    if (again?.ok === false) throw refused(again.refusal, now, defaults, true);
-    return this.#outcome(accepted, own, after, true);
+    if (again?.ok === false)
+      throw refusedOn(again.refusal, now, { ...this.options, replayed: true });
+    return this.#outcome(accepted, own, { ...after, replayed: true });
   }
 
   #record({ command, metadata }: Accepted, { code, detail }: Refusal): void {
@@ -380,89 +289,7 @@ interface Outcome {
   readonly deployment: Deployment;
 }
 
-/** A refusal with the deployment as it stands. */
-export function refused(
-  refusal: Refusal,
-  now: Folded,
-  defaults: PolicyDefaults,
-  replayed = false,
-): Refused {
-  const { deployment, revision } = now;
-  if (deployment.created === null) return new Refused(refusal, null, replayed);
-  const allowed = allowedCommands(deployment, defaults);
-  return new Refused(refusal, { state: deployment.state, allowed, revision }, replayed);
-}
-
-/** Gives events their ids and bytes. The id depends on the command's id alone, so a repeat has the same. */
-function prepared(
-  facts: readonly Fact[],
-  { command, metadata }: Accepted,
-): readonly PreparedEvent[] {
-  if (facts.length === 0) return [];
-  const bytes = JSON.stringify(metadata);
-  const name = `${STREAM_PREFIX}${command.deploymentId}/${metadata.commandId}/`;
-  return facts.map((fact, index) => ({
-    stored: {
-      id: uuidV5(name + String(index)),
-      type: fact.type,
-      data: JSON.stringify(fact.data),
-      metadata: bytes,
-    },
-    event: { ...fact, metadata },
-  }));
-}
-
 function keyOf(command: DeploymentCommand): AttemptKey {
   assert('attemptId' in command, 'only commands about attempts have leases');
   return { deploymentId: command.deploymentId, attemptId: command.attemptId };
-}
-
-function memberProblems(input: object): readonly MemberProblem[] {
-  const errors = validateSync(input, VALIDATION);
-  return errors.flatMap((error) => problemsOf(error, ''));
-}
-
-function problemsOf(error: ValidationError, parent: string): readonly MemberProblem[] {
-  const pointer = `${parent}/${error.property.replaceAll('~', '~0').replaceAll('/', '~1')}`;
-  const nested = (error.children ?? []).flatMap((child) => problemsOf(child, pointer));
-  const [rule, message] = Object.entries(error.constraints ?? {})[0] ?? [];
-  if (rule === undefined || message === undefined) return nested;
-  const isUnknown = rule === 'whitelistValidation';
-  return [{ pointer, message: isUnknown ? 'is not a member of this command' : message }, ...nested];
-}
-
-/** The members that are the command's content, in the order of their declaration; a token as its hash. */
-function contentOf(input: BusCommand | Heartbeat): Readonly<Record<string, unknown>> {
-  const { leaseToken, ...content } = givenMembers(input);
-  return typeof leaseToken === 'string'
-    ? { ...content, leaseTokenHash: sha256(leaseToken) }
-    : content;
-}
-
-function givenMembers(instance: object): Readonly<Record<string, unknown>> {
-  const members: Record<string, unknown> = {};
-  for (const { name, nested } of fieldsOf(instance.constructor as FieldsClass)) {
-    const value = (instance as Readonly<Record<string, unknown>>)[name];
-    if (value === undefined) continue;
-    members[name] = nested !== undefined && value !== null ? givenMembers(value) : value;
-  }
-  return members;
-}
-
-function occurredAtOf(told: unknown, now: Instant): Instant {
-  if (told === undefined) return now;
-  const instant = parseInstant(told) ?? now;
-  const latest = new Date(Date.parse(now) + AHEAD_MAX_MS).toISOString();
-  if (instant >= EARLIEST && instant <= latest) return instant;
-  const message = `must be from ${EARLIEST} to 5 minutes ahead of ${now}`;
-  throw new Refused(invalidBody([{ pointer: '/occurredAt', message }]));
-}
-
-/** JSON in which the order of members does not count. */
-function canonicalJson(value: unknown): string {
-  return JSON.stringify(value, (_, member: unknown) =>
-    typeof member === 'object' && member !== null && !Array.isArray(member)
-      ? Object.fromEntries(Object.entries(member).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : member,
-  );
 }

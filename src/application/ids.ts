@@ -1,4 +1,4 @@
-import { hash, randomFillSync } from 'node:crypto';
+import { hash, randomFillSync, randomInt } from 'node:crypto';
 
 /** Namespace of all UUIDv5 made here; fixed for ever, since event ids depend on it. */
 export const NAMESPACE = '6f1c1d0a-53b7-5a0e-9c57-1f6a2d0b7e43';
@@ -24,4 +24,9 @@ function formatted(hex: string, version: string): string {
 /** SHA-256 of a text, lower-case hex. */
 export function sha256(text: string): string {
   return hash('sha256', text, 'hex');
+}
+
+/** A number in [0, 1), for jitter. */
+export function chance(): number {
+  return randomInt(2 ** 32) / 2 ** 32;
 }

@@ -25,8 +25,9 @@ import type { Condition, ReadModels } from '../ports/read-models.js';
 import { attempts, type AttemptRow } from '../projections/attempts.js';
 import { deployments, type DeploymentRow } from '../projections/deployments.js';
 import { transitions, type TransitionRow } from '../projections/transitions.js';
-import { refused, Refused, type CommandPath } from './handle.js';
+import type { CommandPath } from './handle.js';
 import { foldedFrom, foldRecorded, type Folded } from './lanes.js';
+import { Refused, refusedOn } from './refused.js';
 import {
   attemptView,
   deploymentView,
@@ -341,7 +342,7 @@ export class Answers {
   }
 
   #refusal(refusal: Refusal, folded: Folded): Refused {
-    return refused(refusal, folded, this.options.defaults);
+    return refusedOn(refusal, folded, this.options);
   }
 }
 

@@ -8,8 +8,9 @@ import type { ReadModels } from '../ports/read-models.js';
 import { emit } from '../ports/signals.js';
 import { deployments, type DeploymentRow } from '../projections/deployments.js';
 import { MarkUnknown } from './commands.js';
-import { Refused, type CommandPath } from './handle.js';
+import type { CommandPath } from './handle.js';
 import type { LeaseWatch } from './lease-watch.js';
+import { Refused } from './refused.js';
 
 /** What the reaper works with. */
 export interface ReaperOptions {

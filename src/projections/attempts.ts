@@ -30,9 +30,7 @@ export const attempts = defineProjection<AttemptRow>({
   key: ['deploymentId', 'attemptId'],
   indexes: [['deploymentId', 'number']],
   keyOf: (event) =>
-    event.type !== 'state_transition' &&
-    'attemptId' in event.data &&
-    event.data.attemptId !== undefined
+    event.type !== 'state_transition' && 'attemptId' in event.data
       ? [event.deploymentId, event.data.attemptId]
       : null,
   evolve(row, event) {
