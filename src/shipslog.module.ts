@@ -16,6 +16,7 @@ import { ManualClock } from './adapters/memory/manual-clock.js';
 import { systemClock } from './adapters/system-clock.js';
 import { COMMANDS, Heartbeat, type BusCommand, type CommandName } from './application/commands.js';
 import { CommandPath, type HeartbeatReceipt } from './application/handle.js';
+import { chance } from './application/ids.js';
 import { LeaseWatch } from './application/lease-watch.js';
 import { Projector } from './application/projector.js';
 import { Answers, GetDeployment, GetStateAt, QUERIES } from './application/queries.js';
@@ -61,7 +62,12 @@ export interface ShipslogAsyncOptions extends Pick<ModuleMetadata, 'imports'> {
   readonly isGlobal?: boolean;
 }
 
-const OPTIONS = Symbol('ShipslogOptions');
+/** What a service is opened with. */
+interface Opening extends Pick<ShipslogOptions, 'acceptLoss' | 'onFatal'> {
+  readonly settings: Settings;
+  readonly clock: Clock;
+}
+const OPENING = Symbol('Opening');
 /** One running service: its stores and what works on them. */
 @Injectable()
 export class ShipslogRuntime implements OnApplicationBootstrap, OnApplicationShutdown {
@@ -82,7 +88,13 @@ export class ShipslogRuntime implements OnApplicationBootstrap, OnApplicationShu
     const watch = this.#watch;
     this.commands = new CommandPath({ store, leases: watch, journal, clock, scopes, defaults });
     const { commands } = this;
-    this.projector = new Projector({ store, readModels, projections: PROJECTIONS, clock });
+    this.projector = new Projector({
+      store,
+      readModels,
+      projections: PROJECTIONS,
+      clock,
+      random: chance,
+    });
     const visibility = this.projector;
     this.answers = new Answers({ store, readModels, leases, commands, visibility, defaults });
     this.#reaper = new Reaper({ commands, readModels, leases: watch, clock, defaults, intervalMs });
@@ -192,13 +204,27 @@ export class ShipslogModule {
   /** Registers the service. With no options: in memory under test, on SQLite in ./data otherwise. */
   static forRoot(options: ShipslogOptions & { readonly isGlobal?: boolean } = {}): DynamicModule {
     const { isGlobal = false, ...rest } = options;
-    return moduleOf({ provide: OPTIONS, useValue: rest }, { global: isGlobal });
+    return moduleOf({ provide: OPENING, useValue: openingOf(rest) }, { global: isGlobal });
   }
 
   /** Registers the service with options that a factory of the host makes. */
   static forRootAsync(options: ShipslogAsyncOptions): DynamicModule {
     const { imports = [], inject = [], useFactory, isGlobal = false } = options;
-    return moduleOf({ provide: OPTIONS, inject, useFactory }, { global: isGlobal, imports });
+    const opening = async (...dependencies: never[]): Promise<Opening> =>
+      openingOf(await useFactory(...dependencies));
+    return moduleOf(
+      { provide: OPENING, inject, useFactory: opening },
+      { global: isGlobal, imports },
+    );
+  }
+
+  /** Registers the service by the settings of a process of its own. */
+  static forSettings(
+    settings: Settings,
+    options: Omit<Opening, 'settings' | 'clock'> = {},
+  ): DynamicModule {
+    const opening: Opening = { ...options, settings, clock: systemClock };
+    return moduleOf({ provide: OPENING, useValue: opening }, { global: true });
   }
 }
 
@@ -213,7 +239,7 @@ export class ShipslogTestingModule {
       providers = [],
       exports = [],
       ...rest
-    } = moduleOf({ provide: OPTIONS, useValue: inMemory }, { global: true });
+    } = moduleOf({ provide: OPENING, useValue: openingOf(inMemory) }, { global: true });
     const clockProvider = { provide: ManualClock, useValue: clock };
     return {
       ...rest,
@@ -233,7 +259,7 @@ function moduleOf(
     imports: [CqrsModule, ...imports],
     providers: [
       options,
-      { provide: ShipslogRuntime, inject: [OPTIONS], useFactory: openRuntime },
+      { provide: ShipslogRuntime, inject: [OPENING], useFactory: openRuntime },
       Shipslog,
       ...COMMAND_NAMES.map(commandHandler),
       ...QUERIES.map(queryHandler),
@@ -242,28 +268,36 @@ function moduleOf(
   };
 }
 
-async function openRuntime(options: ShipslogOptions): Promise<ShipslogRuntime> {
-  const { clock = systemClock, onFatal = () => undefined, acceptLoss = false } = options;
-  const settings = settingsOf(options);
-  const stores = await openStores({ ...settings, clock, onFatal, acceptLoss });
-  return new ShipslogRuntime(stores, clock, settings);
+async function openRuntime({ settings, clock, ...options }: Opening): Promise<ShipslogRuntime> {
+  return new ShipslogRuntime(await openStores({ ...settings, ...options, clock }), clock, settings);
+}
+
+function openingOf({ clock = systemClock, ...options }: ShipslogOptions): Opening {
+  const { acceptLoss = false, onFatal } = options;
+  return {
+    settings: settingsOf(options),
+    clock,
+    acceptLoss,
+    ...(onFatal !== undefined && { onFatal }),
+  };
 }
 
 /** Options as settings: they pass through the same checks as the environment. */
 function settingsOf(options: ShipslogOptions): Settings {
   const { policy = {}, scopes = {}, roles, reaperIntervalMs } = options;
-  const inMemory = process.env['NODE_ENV'] === 'test' ? 'memory:' : undefined;
-  return readSettings({
-    SHIPSLOG_EVENT_STORE: options.eventStore ?? inMemory,
-    SHIPSLOG_READ_MODELS: options.readModels ?? inMemory,
-    SHIPSLOG_SCOPES:
-      Object.entries(scopes)
-        .map((scope) => scope.join(':'))
-        .join(',') || undefined,
+  const place = process.env['NODE_ENV'] === 'test' ? 'memory:' : undefined;
+  const given = {
+    SHIPSLOG_EVENT_STORE: options.eventStore ?? place,
+    SHIPSLOG_READ_MODELS: options.readModels ?? place,
+    SHIPSLOG_SCOPES: Object.entries(scopes)
+      .map((scope) => scope.join(':'))
+      .join(','),
     SHIPSLOG_ROLES: roles?.join(','),
-    SHIPSLOG_REAPER_INTERVAL_MS: reaperIntervalMs?.toString(),
-    SHIPSLOG_HEARTBEAT_MS: policy.heartbeatMs?.toString(),
-    SHIPSLOG_LEASE_MS: policy.leaseMs?.toString(),
-    SHIPSLOG_START_TIMEOUT_MS: policy.startTimeoutMs?.toString(),
-  });
+    SHIPSLOG_REAPER_INTERVAL_MS: reaperIntervalMs,
+    SHIPSLOG_HEARTBEAT_MS: policy.heartbeatMs,
+    SHIPSLOG_LEASE_MS: policy.leaseMs,
+    SHIPSLOG_START_TIMEOUT_MS: policy.startTimeoutMs,
+  };
+  const set = Object.entries(given).filter(([, value]) => value !== undefined);
+  return readSettings(Object.fromEntries(set.map(([name, value]) => [name, String(value)])));
 }

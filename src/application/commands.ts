@@ -297,10 +297,12 @@ function isRevision(value: unknown): boolean {
   return typeof value === 'bigint' && value >= 0n;
 }
 
+const KINDS: readonly unknown[] = ACTOR_KINDS;
+
 function actorProblem(value: unknown): string | null {
   const { id: actorId, kind } = (value ?? {}) as Partial<Actor>;
   const named = typeof actorId === 'string' && /^[^\p{Cc}]{1,128}$/u.test(actorId);
-  return named && ACTOR_KINDS.includes(kind!)
+  return named && KINDS.includes(kind)
     ? null
     : `be {id, kind}, id of 1 to 128 characters, kind one of ${ACTOR_KINDS.join(', ')}`;
 }

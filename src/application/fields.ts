@@ -199,11 +199,13 @@ export function AnyObject(options: Options): PropertyDecorator {
 }
 
 function jsonProblem(value: unknown, levels: number): string | null {
-  if (Array.isArray(value) || isObject(value)) {
-    if (levels === 0) return `have at most ${String(DEPTH_MAX)} levels`;
-    const problems = Object.values(value).map((member) => jsonProblem(member, levels - 1));
-    return problems.find((problem) => problem !== null) ?? null;
-  }
+  if (!Array.isArray(value) && !isObject(value)) return scalarProblem(value);
+  if (levels === 0) return `have at most ${String(DEPTH_MAX)} levels`;
+  const problems = Object.values(value).map((member) => jsonProblem(member, levels - 1));
+  return problems.find((problem) => problem !== null) ?? null;
+}
+
+function scalarProblem(value: unknown): string | null {
   if (typeof value === 'string')
     return value.isWellFormed() ? null : 'hold well-formed Unicode only';
   if (typeof value === 'number') return Number.isFinite(value) ? null : 'hold finite numbers only';

@@ -259,11 +259,7 @@ export class CommandPath {
     const { expectedRevision: _, ...unconditional } = command;
     const again =
       command.type === 'EndAttempt'
-        ? decide(
-            unconditional,
-            before.deployment,
-            this.#circumstances(command, before),
-          )
+        ? decide(unconditional, before.deployment, this.#circumstances(command, before))
         : null;
     if (again?.ok === false)
       throw refusedOn(again.refusal, now, { ...this.options, replayed: true });

@@ -49,6 +49,8 @@ export interface LaneOptions {
 /** How often a command is decided again after a conflict with another process. */
 const CONFLICTS_MAX = 5;
 const BACKOFF_MS = 10;
+/** What an answer may be late by, so that the store's own word comes first. */
+const GRACE_MS = 100;
 
 /**
  * Folds stored events into a deployment. One that can not be read stops the fold: it is never skipped.
@@ -115,16 +117,28 @@ export class Lane {
    * Runs one command: plans it on the newest state, appends, and answers.
    * @throws {Fault} REVISION_CONFLICT after too many conflicts; whatever the store threw.
    */
-  async run<T>(plan: (folded: Folded) => Plan<T>): Promise<T> {
+  run<T>(plan: (folded: Folded) => Plan<T>): Promise<T> {
     this.#users += 1;
-    try {
-      if (this.options.store.exclusive) return await this.#attempt(plan);
-      const turn = this.#turn.then(() => this.#attempt(plan));
-      this.#turn = turn.catch(ignored);
-      return await turn;
-    } finally {
-      this.#users -= 1;
-    }
+    const { store, clock, deadlineMs } = this.options;
+    const deadline = clock.monotonicMs() + deadlineMs;
+    const attempt = (): Promise<T> => this.#attempt(plan, deadline);
+    const work = store.exclusive ? attempt() : this.#turn.then(attempt);
+    const done = work.catch(ignored).then(() => void (this.#users -= 1));
+    if (!store.exclusive) this.#turn = done;
+    return this.#inTime(work);
+  }
+
+  /** Answers at the deadline whatever the store does; what is under way goes on. */
+  #inTime<T>(work: Promise<T>): Promise<T> {
+    const { clock, deadlineMs } = this.options;
+    return new Promise((resolve, reject) => {
+      const cancel = clock.after(deadlineMs + GRACE_MS, () => {
+        reject(
+          new Fault('OUTCOME_UNKNOWN', `the log gave no answer within ${String(deadlineMs)} ms`),
+        );
+      });
+      work.finally(cancel).then(resolve, reject);
+    });
   }
 
   /** The newest durable state, read from the stream where others may have written. */
@@ -132,9 +146,8 @@ export class Lane {
     return this.run<Folded>(() => ({ commandId: '', events: [], answer: (folded) => folded }));
   }
 
-  async #attempt<T>(plan: (folded: Folded) => Plan<T>): Promise<T> {
-    const { clock, deadlineMs, random } = this.options;
-    const deadline = clock.monotonicMs() + deadlineMs;
+  async #attempt<T>(plan: (folded: Folded) => Plan<T>, deadline: number): Promise<T> {
+    const { clock, random } = this.options;
     for (let conflicts = 0; ; conflicts += 1) {
       if (this.#tip === null) await this.#load();
       // Whoever waited for the same read may have moved the tip before this one goes on.
@@ -214,8 +227,12 @@ export class Lane {
       }
       // The same ids at the same revision, one at a time: only so can a late commit be told from none.
       await before.catch(ignored);
-      await sleep(clock, BACKOFF_MS * 2 ** Math.min(repeats, 6) * (0.5 + random() / 2));
-      if (clock.monotonicMs() >= deadline) throw unknown;
+      const leftMs = deadline - clock.monotonicMs();
+      if (leftMs <= 0) throw unknown;
+      await sleep(
+        clock,
+        Math.min(leftMs, BACKOFF_MS * 2 ** Math.min(repeats, 6) * (0.5 + random() / 2)),
+      );
     }
   }
 

@@ -1,0 +1,390 @@
+import { sleep } from '../ports/clock.js';
+import type { Position, RecordedEvent } from '../ports/event-store.js';
+import { Fault, isFault } from '../ports/faults.js';
+import { emit } from '../ports/signals.js';
+import type { Projection } from '../projections/projection.js';
+import { afterOf, FoldGroup, readOn, turn, type GroupOptions } from './fold-group.js';
+import { isAfter, messageOf } from './fold.js';
+import { LagMeter } from './lag.js';
+import { Rebuilds, type Rebuild, type RebuildProgress } from './rebuild.js';
+import { StoredTables } from './stored-tables.js';
+
+/** What a projector works with. */
+export interface ProjectorOptions extends GroupOptions {
+  readonly projections: readonly Projection[];
+  /** Chance from 0 to below 1, for the jitter of retries. */
+  readonly random: () => number;
+}
+
+/** How one projection does, for people and for health. */
+export interface ProjectionStatus {
+  readonly name: string;
+  readonly version: number;
+  /** The last position folded in; null before the first. */
+  readonly position: Position | null;
+  /** The log's end; the last one known when the log cannot be asked. */
+  readonly headPosition: Position | null;
+  /**
+   * Events not folded in yet. Exact where positions have no gaps; elsewhere an estimate from the
+   * distance to the end and the density of the events seen since the start; null before any was seen.
+   */
+  readonly lagEvents: number | null;
+  /** Seconds since it was last seen level with the log; 0 when it is, null when that is not known. */
+  readonly lagSeconds: number | null;
+  /** `degraded`: something fails, or streams are parked. `rebuilding`: the live table serves meanwhile. */
+  readonly status: 'live' | 'catching_up' | 'rebuilding' | 'degraded' | 'stopped';
+  /** What failed last and is tried again; null once it succeeded. */
+  readonly lastError: string | null;
+  /** Streams that this projection could not fold and left. */
+  readonly parked: number;
+  readonly rebuild: RebuildProgress | null;
+}
+
+/** Events folded in one go while following the log: a dozen milliseconds at most. */
+const LIVE_EVENTS_MAX = 500;
+const BACKOFF_MIN_MS = 100;
+const BACKOFF_MAX_MS = 5000;
+/** Another projector did the work meanwhile: nothing is wrong, so the wait is short. */
+const CONFLICT_BACKOFF_MS = 50;
+
+/**
+ * Keeps the read models level with the log.
+ *
+ * One subscription feeds all live tables; commits wake it, nothing polls. Checkpoints are compared and
+ * set, so that a second projector on the same tables does no harm. What fails is told, waited out and
+ * tried again; an event that cannot be folded parks its stream in that projection alone.
+ */
+export class Projector {
+  readonly #options: ProjectorOptions;
+  readonly #lag: LagMeter;
+  readonly #rebuilds: Rebuilds;
+  readonly #stop = new AbortController();
+  readonly #waiting = new Set<() => void>();
+  #running: Promise<void> | null = null;
+
+  /** The tables that are folded together. */
+  #live: FoldGroup;
+  /** Whether `#live` is known to be what is stored. */
+  #prepared = false;
+  /** Ends the present reading of the log, so that everything is prepared again. */
+  #refresh = new AbortController();
+  /** The tables as they were found last: of those that are not live there is no other word. */
+  #stored: StoredTables | null = null;
+  /** The end of the current turn at the live tables: batches and promotions take turns. */
+  #turn: Promise<unknown> = Promise.resolve();
+
+  /** The log's end at the start; undefined before it is known. */
+  #goal: Position | null | undefined;
+  #isCaughtUp = false;
+  #head: Position | null = null;
+  #headProblem: string | null = null;
+  #failures = 0;
+  #lastError: string | null = null;
+
+  /** Resolves when every table shows all that was in the log at the start, new tables included. */
+  readonly caughtUp: Promise<void>;
+  #resolveCaughtUp: () => void = () => undefined;
+
+  constructor(options: ProjectorOptions) {
+    if (options.projections.length === 0) throw new Error('a projector has projections');
+    this.#options = options;
+    this.#lag = new LagMeter(options.clock);
+    this.#live = new FoldGroup(options, []);
+    this.#rebuilds = new Rebuilds({
+      ...options,
+      stop: this.#stop.signal,
+      promote: (next) => this.#exclusive(() => this.#promote(next)),
+      onTaken: () => this.#prepareAgain(),
+      backoffMs: (failures) => this.#backoffMs(failures),
+    });
+    this.caughtUp = new Promise((resolve) => {
+      this.#resolveCaughtUp = resolve;
+    });
+  }
+
+  /** Whether `caughtUp` is resolved. */
+  get isCaughtUp(): boolean {
+    return this.#isCaughtUp;
+  }
+
+  /** The position that all live tables have reached; null before the first event. */
+  get position(): Position | null {
+    return this.#live.position;
+  }
+
+  /**
+   * Checks the read models against the log and begins to follow it; resolves before it has caught up.
+   * A store that is out of reach is waited for.
+   * @throws {Fault} STORE_CORRUPT when the log is shorter than the read models; STORE_FOREIGN when a
+   *   table was made by a newer program.
+   */
+  async start(): Promise<void> {
+    if (this.#running !== null) throw new Error('a projector is started once');
+    try {
+      await this.#exclusive(() => this.#prepare());
+    } catch (error) {
+      if (!isPassing(error)) throw error;
+      this.#fail(error);
+    }
+    this.#running = this.#run();
+  }
+
+  /** Ends following and rebuilding after the batches in hand. What is built so far is kept. Safe to repeat. */
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    await this.#running;
+    await this.#rebuilds.settled();
+    for (const check of [...this.#waiting]) check();
+  }
+
+  /**
+   * Resolves when the live tables, or the one of a projection, show the log up to a position.
+   * @throws {Fault} NOT_YET_VISIBLE when the time is up, or the projector is stopped before.
+   */
+  waitFor(position: Position, timeoutMs: number, projection?: string): Promise<void> {
+    const shows = (): boolean => !isAfter(position, this.#positionOf(projection));
+    if (shows()) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      const end = (settle: () => void): void => {
+        cancel();
+        this.#waiting.delete(check);
+        settle();
+      };
+      const tooLate = (): void => {
+        const at = String(this.#positionOf(projection));
+        const detail = `position ${String(position)} is not visible yet; the read models are at ${at}`;
+        end(() => reject(new Fault('NOT_YET_VISIBLE', detail)));
+      };
+      const check = (): void => {
+        if (shows()) end(resolve);
+        else if (this.#stop.signal.aborted) tooLate();
+      };
+      const cancel = this.#options.clock.after(timeoutMs, tooLate);
+      this.#waiting.add(check);
+    });
+  }
+
+  /** Where each projection stands, in the order of their definitions. Cost: asks the log for its end. */
+  async status(): Promise<readonly ProjectionStatus[]> {
+    try {
+      this.#head = await this.#options.store.head();
+      this.#headProblem = null;
+    } catch (error) {
+      this.#headProblem = messageOf(error);
+    }
+    return this.#options.projections.map((projection) => this.#statusOf(projection));
+  }
+
+  /**
+   * Builds the table of a projection anew beside the live one and puts it in its place, at the same
+   * position, in one transaction. Parked streams get another try.
+   *
+   * One at a time: others wait for their turn. Asked again while it runs, the running one is answered.
+   * Shape: null when there is no such projection.
+   */
+  rebuild(name: string, options: { readonly signal?: AbortSignal } = {}): Rebuild | null {
+    const projection = this.#options.projections.find((each) => each.name === name);
+    if (projection === undefined) return null;
+    const rebuild = this.#rebuilds.of(name) ?? this.#rebuilds.begin([projection], 'fresh');
+    const cancel = (): void => rebuild.cancel();
+    if (options.signal?.aborted === true) cancel();
+    options.signal?.addEventListener('abort', cancel, { once: true });
+    return rebuild;
+  }
+
+  async #run(): Promise<void> {
+    const { clock } = this.#options;
+    while (!this.#stop.signal.aborted) {
+      try {
+        if (!this.#prepared) await this.#exclusive(() => this.#prepare());
+        if (this.#live.folds.length > 0) {
+          await this.#follow();
+        } else {
+          await this.#rebuilds.settled();
+          this.#prepared = this.#live.folds.length > 0;
+        }
+      } catch (error) {
+        this.#prepared = false;
+        const delayMs = isFault(error, 'REVISION_CONFLICT')
+          ? this.#jittered(CONFLICT_BACKOFF_MS)
+          : this.#fail(error);
+        await sleep(clock, delayMs, this.#stop.signal);
+      }
+    }
+  }
+
+  /** Reads what is stored and decides what is followed and what must be built. */
+  async #prepare(): Promise<void> {
+    const { readModels, store, projections } = this.#options;
+    await readModels.open(projections);
+    const stored = await StoredTables.read(readModels);
+    this.#head = await store.head();
+    stored.assertUsable(projections, this.#head);
+    const current = projections.map((each) => stored.fold(each, 'live')).filter((f) => f !== null);
+    const begun = current.filter(({ position }) => position !== null);
+    // A new table beside others is built apart, so that these need not wait for it.
+    this.#live = new FoldGroup(this.#options, begun.length > 0 ? begun : current, this.#live.hole);
+    this.#stored = stored;
+    this.#goal ??= this.#head;
+    this.#prepared = true;
+    this.#buildMissing(stored);
+    this.#moved();
+  }
+
+  /** Builds what is not among the live tables, and what a crash left half built. */
+  #buildMissing(stored: StoredTables): void {
+    const missing = this.#options.projections.filter(
+      ({ name }) =>
+        this.#rebuilds.of(name) === null &&
+        (this.#live.get(name) === null || stored.at(name, 'next') !== null),
+    );
+    if (missing.length > 0) this.#rebuilds.begin(missing, 'resume');
+  }
+
+  async #follow(): Promise<void> {
+    this.#refresh = new AbortController();
+    const signal = AbortSignal.any([this.#stop.signal, this.#refresh.signal]);
+    const { store } = this.#options;
+    await readOn(store, { after: this.#live.position, signal }, (batch) => this.#apply(batch));
+    for await (const { events, caughtUp } of store.subscribe({
+      ...afterOf(this.#live.position),
+      signal,
+    })) {
+      for (let from = 0; from < events.length; from += LIVE_EVENTS_MAX) {
+        if (from > 0) await turn();
+        await this.#apply(events.slice(from, from + LIVE_EVENTS_MAX));
+      }
+      this.#recovered();
+      if (caughtUp) this.#lag.level();
+    }
+    if (!signal.aborted) throw new Fault('STORE_UNAVAILABLE', 'the subscription ended by itself');
+  }
+
+  async #apply(records: readonly RecordedEvent[]): Promise<void> {
+    await this.#exclusive(async () => {
+      if (!this.#prepared) return;
+      const { clock } = this.#options;
+      const [startedAtMs, after] = [clock.monotonicMs(), this.#live.position];
+      const { events, recordedAt } = await this.#live.apply(records);
+      const { position } = this.#live;
+      if (position === null || position === after) return;
+      this.#lag.passed({ after, to: position, events: records.length, recordedAt });
+      const ms = clock.monotonicMs() - startedAtMs;
+      emit('projected', { events, ms, lagMs: this.#lag.ageMs() });
+      this.#recovered();
+      this.#moved();
+    });
+  }
+
+  /** Brings the new tables and the live ones to one position, and lets the new ones take their place. */
+  async #promote(next: FoldGroup): Promise<void> {
+    const { store, readModels } = this.#options;
+    const { signal } = new AbortController();
+    const live = this.#live;
+    const behind = isAfter(live.position, next.position) ? next : live;
+    const until = behind === next ? live.position : next.position;
+    try {
+      if (live.folds.length > 0 && until !== null) {
+        await readOn(store, { after: behind.position, until, signal }, async (batch) => {
+          await behind.apply(batch);
+        });
+      }
+      for (const fold of next.folds) {
+        await readModels.promoteNext(fold.projection);
+        live.put(fold.promoted());
+      }
+    } catch (error) {
+      this.#prepareAgain();
+      throw error;
+    }
+    this.#moved();
+  }
+
+  /** What is stored is not what we think: read it again before anything else is written. */
+  #prepareAgain(): void {
+    this.#prepared = false;
+    this.#refresh.abort();
+  }
+
+  /** Tells everybody who waits that the live tables have moved. */
+  #moved(): void {
+    const { projections } = this.#options;
+    if (!this.#isCaughtUp && this.#goal !== undefined) {
+      const all = projections.every(({ name }) => this.#live.get(name) !== null);
+      this.#isCaughtUp = all && !isAfter(this.#goal, this.#live.position);
+      if (this.#isCaughtUp) this.#resolveCaughtUp();
+    }
+    for (const check of [...this.#waiting]) check();
+  }
+
+  /** Runs a task when all earlier ones at the live tables are done. */
+  #exclusive<T>(task: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(task);
+    this.#turn = result.catch(() => undefined);
+    return result;
+  }
+
+  /** Notes and tells a failure; answers how long to wait. */
+  #fail(error: unknown): number {
+    this.#lastError = messageOf(error);
+    emit('trouble', { where: 'projector', error });
+    return this.#backoffMs(this.#failures++);
+  }
+
+  #recovered(): void {
+    this.#failures = 0;
+    this.#lastError = null;
+  }
+
+  #backoffMs(failures: number): number {
+    return this.#jittered(Math.min(BACKOFF_MAX_MS, BACKOFF_MIN_MS * 2 ** Math.min(failures, 10)));
+  }
+
+  #jittered(ms: number): number {
+    return ms * (0.5 + this.#options.random() / 2);
+  }
+
+  #positionOf(projection: string | undefined): Position | null {
+    if (projection === undefined) return this.#live.position;
+    return this.#live.get(projection)?.position ?? null;
+  }
+
+  #statusOf({ name, version }: Projection): ProjectionStatus {
+    const fold = this.#live.get(name);
+    const position = fold === null ? this.#storedPosition(name) : fold.position;
+    const rebuild = this.#rebuilds.of(name);
+    const of = {
+      lastError: rebuild?.problem ?? this.#lastError ?? this.#headProblem,
+      parked: fold === null ? 0 : fold.parked.size,
+      rebuild: rebuild === null ? null : rebuild.progress,
+    };
+    return {
+      name,
+      version,
+      position,
+      headPosition: this.#head,
+      lagEvents: this.#lag.events(position, this.#head),
+      lagSeconds: fold === null ? null : this.#lag.seconds(position, this.#head),
+      status: this.#word(of),
+      ...of,
+    };
+  }
+
+  #storedPosition(name: string): Position | null {
+    return this.#stored?.at(name, 'live')?.position ?? null;
+  }
+
+  #word(
+    of: Pick<ProjectionStatus, 'lastError' | 'parked' | 'rebuild'>,
+  ): ProjectionStatus['status'] {
+    if (this.#running === null || this.#stop.signal.aborted) return 'stopped';
+    if (of.lastError !== null || of.parked > 0) return 'degraded';
+    if (of.rebuild !== null) return 'rebuilding';
+    return this.#isCaughtUp ? 'live' : 'catching_up';
+  }
+}
+
+/** Whether a failure is one that time or an operator mends, so that waiting helps. */
+function isPassing(error: unknown): boolean {
+  return isFault(error) && (error.retryable || error.code === 'STORE_FULL');
+}

@@ -1,0 +1,61 @@
+import type { Position } from '../ports/event-store.js';
+import { Fault } from '../ports/faults.js';
+import type { Checkpoint, Generation, ParkedStream, ReadModels } from '../ports/read-models.js';
+import type { Projection } from '../projections/projection.js';
+import { isAfter, TableFold } from './fold.js';
+
+/** The tables as they are stored: how far each has come and what it left, read at one moment. */
+export class StoredTables {
+  private constructor(
+    private readonly checkpoints: readonly Checkpoint[],
+    private readonly parked: readonly ParkedStream[],
+  ) {}
+
+  static async read(readModels: ReadModels): Promise<StoredTables> {
+    return new StoredTables(await readModels.checkpoints(), await readModels.parked());
+  }
+
+  /** The checkpoint of a generation, whatever version made it. */
+  at(table: string, generation: Generation): Checkpoint | null {
+    const isIt = (at: Checkpoint): boolean => at.table === table && at.generation === generation;
+    return this.checkpoints.find(isIt) ?? null;
+  }
+
+  /** The fold that goes on where a generation stands; null when it is not there in this version. */
+  fold(projection: Projection, generation: Generation): TableFold | null {
+    const at = this.at(projection.name, generation);
+    if (at?.version !== projection.version) return null;
+    const left = this.parked.filter(
+      (entry) => entry.table === projection.name && entry.generation === generation,
+    );
+    return new TableFold(projection, generation, {
+      position: at.position,
+      parked: new Map(left.map(({ stream, position }) => [stream, position])),
+    });
+  }
+
+  /**
+   * Refuses read models that this log, or this program, can not have made: going on would serve rows of
+   * events that are gone, or spoil a table that a newer program made.
+   * @throws {Fault} STORE_CORRUPT, STORE_FOREIGN
+   */
+  assertUsable(projections: readonly Projection[], head: Position | null): void {
+    for (const { table, position, version } of this.checkpoints) {
+      if (isAfter(position, head)) {
+        throw new Fault(
+          'STORE_CORRUPT',
+          `the log is shorter than the read models: it ends at ${String(head ?? 'nothing')}, but ` +
+            `${table} has folded position ${String(position)}`,
+        );
+      }
+      const known = projections.find(({ name }) => name === table)?.version ?? version;
+      if (version > known) {
+        throw new Fault(
+          'STORE_FOREIGN',
+          `table ${table} has version ${version}, this program knows version ${known}: start the ` +
+            'newer program, or remove the read models to have them built anew',
+        );
+      }
+    }
+  }
+}

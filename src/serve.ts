@@ -1,0 +1,106 @@
+/** Starts the service as a process of its own, and stops it gracefully. */
+import 'reflect-metadata';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import type { AddressInfo } from 'node:net';
+import { resolve } from 'node:path';
+import type { Logger } from 'pino';
+import { createHttpApplication } from './api/application.js';
+import { createLogger, logSignals, nestLogger } from './observability/logging.js';
+import { isFault } from './ports/faults.js';
+import type { Location, Settings } from './settings.js';
+import { ShipslogModule } from './shipslog.module.js';
+
+/** How a service is started beside its settings. */
+export interface ServeOptions {
+  /** Goes on with a log that is shorter than what was acknowledged; what is lost is told. */
+  readonly acceptLoss?: boolean;
+}
+
+/** Of sysexits.h, beside the usual 1: a file that is not ours, and a disk that failed. */
+const EXIT = { error: 1, refusedFile: 2, ioError: 74 } as const;
+
+/**
+ * Serves until SIGTERM or SIGINT, then finishes what is under way; a second signal ends at once.
+ *
+ * Exit codes: 0 stopped; 1 could not start, 2 a file is not ours or is newer, 74 the disk failed.
+ */
+export async function serve(settings: Settings, options: ServeOptions = {}): Promise<void> {
+  const logger = createLogger({ level: settings.logLevel, format: settings.logFormat });
+  const stopLogging = logSignals(logger);
+  const stop = new Stop(settings.shutdownMs, logger);
+  const onFatal = (fault: Error): void => {
+    logger.fatal(`the disk of the log has failed, and nothing more is written: ${fault.message}`);
+    void stop.now(EXIT.ioError);
+  };
+  try {
+    const shipslog = ShipslogModule.forSettings(settings, { ...options, onFatal });
+    const app = await createHttpApplication(shipslog, nestLogger(logger));
+    stop.closes(app, stopLogging);
+    await app.listen(settings.port, settings.host);
+    logger.info(welcome(app, settings));
+  } catch (error) {
+    logger.fatal(error instanceof Error ? error.message : String(error));
+    if (!isFault(error)) logger.debug({ err: error }, 'could not start');
+    await stop.now(isFault(error, 'STORE_FOREIGN') ? EXIT.refusedFile : EXIT.error);
+  }
+}
+
+/** Ends the process once: gracefully at first, at once when asked again. */
+class Stop {
+  #close: () => Promise<void> = () => Promise.resolve();
+  #stopping = false;
+
+  constructor(
+    private readonly drainMs: number,
+    private readonly logger: Logger,
+  ) {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      process.on(signal, () => {
+        if (this.#stopping) process.exit(1);
+        this.logger.info(`${signal}: finishing what is under way; once more ends at once`);
+        void this.now(0);
+      });
+    }
+  }
+
+  closes(app: NestFastifyApplication, stopLogging: () => void): void {
+    this.#close = async () => {
+      await app.close();
+      stopLogging();
+    };
+  }
+
+  async now(exitCode: number): Promise<void> {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    const timer = setTimeout(() => {
+      this.logger.error(`not finished after ${String(this.drainMs)} ms: ending all the same`);
+      process.exit(exitCode === 0 ? EXIT.error : exitCode);
+    }, this.drainMs);
+    await this.#close();
+    clearTimeout(timer);
+    process.exit(exitCode);
+  }
+}
+
+function welcome(app: NestFastifyApplication, settings: Settings): string {
+  const { address, family, port } = app.getHttpServer().address() as AddressInfo;
+  const url = `http://${family === 'IPv6' ? `[${address}]` : address}:${String(port)}`;
+  const post = `curl -s -X POST ${url}/v1/deployments`;
+  return [
+    `Shipslog listens on ${url}`,
+    `  log          ${placeOf(settings.eventStore)}`,
+    `  read models  ${placeOf(settings.readModels)}`,
+    `  documents    ${url}/docs`,
+    'Without access control only this machine can reach it. Try next:',
+    `  ${post} -H 'content-type: application/json' -d '{"deploymentId":"web"}'`,
+    `  ${post}/web/attempts`,
+    `  curl -s ${url}/v1/deployments/web`,
+  ].join('\n');
+}
+
+function placeOf(location: Location): string {
+  return location.kind === 'sqlite'
+    ? resolve(location.file)
+    : 'in memory, gone when the process ends';
+}

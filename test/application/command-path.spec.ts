@@ -1,0 +1,298 @@
+import { beforeEach, describe, expect, test } from '@jest/globals';
+import { MemoryAuditJournal } from '../../src/adapters/memory/audit-journal.js';
+import { MemoryEventStore } from '../../src/adapters/memory/event-store.js';
+import { MemoryLeases } from '../../src/adapters/memory/leases.js';
+import {
+  CreateDeployment,
+  EndAttempt,
+  Heartbeat,
+  MarkUnknown,
+  OpenAttempt,
+  ResolveUnknown,
+  StartAttempt,
+  UpdateDeployment,
+} from '../../src/application/commands.js';
+import { CommandPath } from '../../src/application/handle.js';
+import { LeaseWatch } from '../../src/application/lease-watch.js';
+import { Refused } from '../../src/application/refused.js';
+import type { DeploymentId } from '../../src/domain/event-schema.js';
+import type { EventStore } from '../../src/ports/event-store.js';
+import { FakeClock } from '../support/fake-clock.js';
+
+const defaults = { heartbeatMs: 30_000, leaseMs: 90_000, startTimeoutMs: 90_000 };
+const alice = { id: 'alice', kind: 'human' } as const;
+const web = { deploymentId: 'web' };
+const first = { ...web, attemptId: 'a1' };
+
+let store: MemoryEventStore;
+let clock: FakeClock;
+let journal: MemoryAuditJournal;
+let path: CommandPath;
+
+function pathOn(events: EventStore): CommandPath {
+  const leases = new LeaseWatch(clock, new MemoryLeases());
+  const scopes = new Map([
+    ['full', 'deploy'],
+    ['teardown', 'teardown'],
+  ] as const);
+  leases.start();
+  return new CommandPath({ store: events, leases, journal, clock, scopes, defaults });
+}
+
+beforeEach(() => {
+  store = new MemoryEventStore();
+  clock = new FakeClock();
+  journal = new MemoryAuditJournal();
+  path = pathOn(store);
+});
+
+const create = (commandId?: string) =>
+  path.execute(
+    'CreateDeployment',
+    CreateDeployment.of({ ...web, ...(commandId && { commandId }) }),
+  );
+const open = () => path.execute('OpenAttempt', OpenAttempt.of(first));
+const start = () =>
+  path.execute('StartAttempt', StartAttempt.of({ ...first, runner: { id: 'r' } }));
+
+async function codeOf(answer: Promise<unknown>): Promise<string> {
+  try {
+    await answer;
+  } catch (error) {
+    if (error instanceof Refused) return error.code;
+    throw error;
+  }
+  return 'ACCEPTED';
+}
+
+async function events(): Promise<string[]> {
+  const types: string[] = [];
+  for await (const page of store.read('deployment-web'))
+    types.push(...page.map(({ type }) => type));
+  return types;
+}
+
+describe('a receipt', () => {
+  test('tells the state, the place in the log and the events that were written', async () => {
+    const receipt = await create('key');
+    expect(receipt).toMatchObject({
+      deploymentId: 'web',
+      state: 'pending',
+      revision: 1n,
+      position: 2n,
+      changed: true,
+      replayed: false,
+    });
+    expect(receipt.events.map(({ type, revision }) => [type, revision])).toEqual([
+      ['deployment_created', 0n],
+      ['state_transition', 1n],
+    ]);
+  });
+
+  test('of a start says when the lease ends', async () => {
+    await create();
+    await open();
+    const receipt = await start();
+    expect(receipt).toMatchObject({ attemptId: 'a1', number: 1, state: 'deploying' });
+    expect(receipt.leaseExpiresAt).toBe('2026-01-01T00:01:30.000Z');
+  });
+});
+
+describe('the same command id', () => {
+  test('with the same content gives the first answer again, whatever came after', async () => {
+    const receipt = await create('key');
+    await open();
+    await start();
+    expect(await create('key')).toEqual({ ...receipt, replayed: true });
+    expect(await events()).toHaveLength(5);
+  });
+
+  test('gives the first answer to a process that never saw the command', async () => {
+    const receipt = await create('key');
+    path = pathOn(store);
+    expect(await create('key')).toEqual({ ...receipt, replayed: true });
+  });
+
+  test('with other content is refused', async () => {
+    await create('key');
+    const other = UpdateDeployment.of({ ...web, name: 'Web', commandId: 'key' });
+    expect(await codeOf(path.execute('UpdateDeployment', other))).toBe('COMMAND_ID_REUSED');
+  });
+
+  test('ignores the order of members of nested objects', async () => {
+    await create();
+    const opened = OpenAttempt.of({ ...first, meta: { a: 1, b: { c: 2, d: 3 } }, commandId: 'k' });
+    const again = OpenAttempt.of({ ...first, meta: { b: { d: 3, c: 2 }, a: 1 }, commandId: 'k' });
+    await path.execute('OpenAttempt', opened);
+    expect(await path.execute('OpenAttempt', again)).toMatchObject({ replayed: true });
+  });
+
+  test('of a refusal that left a record is refused again and leaves no second one', async () => {
+    await create();
+    await open();
+    await start();
+    const succeed = EndAttempt.of({ ...first, outcome: 'succeeded' });
+    await path.execute('EndAttempt', succeed);
+    const fail = () =>
+      path.execute('EndAttempt', EndAttempt.of({ ...first, outcome: 'failed', commandId: 'late' }));
+    expect(await codeOf(fail())).toBe('ATTEMPT_TERMINAL');
+    const recorded = await events();
+    expect(recorded.at(-1)).toBe('late_result_recorded');
+    expect(await codeOf(fail())).toBe('ATTEMPT_TERMINAL');
+    expect(await events()).toEqual(recorded);
+  });
+
+  test('at the same moment has one effect and one answer', async () => {
+    const answers = await Promise.all(Array.from({ length: 8 }, () => create('key')));
+    expect(answers.filter(({ replayed }) => !replayed)).toHaveLength(1);
+    expect(new Set(answers.map(({ position }) => position))).toEqual(new Set([2n]));
+    expect(await events()).toHaveLength(2);
+  });
+});
+
+describe('validation', () => {
+  test('names every wrong member by a pointer', async () => {
+    const wrong = CreateDeployment.of({
+      deploymentId: 'no spaces',
+      name: ' ',
+      labels: { ok: 'x\u0000' },
+      policy: { leaseMs: 5, other: 1 } as never,
+    });
+    const refusal = await path.execute('CreateDeployment', wrong).catch((error: unknown) => error);
+    expect(refusal).toBeInstanceOf(Refused);
+    const { errors = [] } = (refusal as Refused).refusal;
+    expect(errors.map(({ pointer }) => pointer).sort()).toEqual([
+      '/deploymentId',
+      '/labels',
+      '/name',
+      '/policy/leaseMs',
+      '/policy/other',
+    ]);
+    expect(await events()).toEqual([]);
+  });
+
+  test.each([
+    '2026-02-30T00:00:00Z',
+    '1999-12-31T23:59:59Z',
+    '2026-01-01T00:05:01Z',
+    '2026-01-01',
+    7,
+  ])('refuses occurredAt %p', async (occurredAt) => {
+    await create();
+    await open();
+    const at = StartAttempt.of({ ...first, occurredAt: occurredAt as string });
+    expect(await codeOf(path.execute('StartAttempt', at))).toBe('INVALID_BODY');
+  });
+});
+
+describe('concurrent commands', () => {
+  test('on one deployment get one revision each', async () => {
+    await create();
+    const updates = Array.from({ length: 64 }, (_, n) =>
+      path.execute('UpdateDeployment', UpdateDeployment.of({ ...web, name: `n${String(n)}` })),
+    );
+    const revisions = (await Promise.all(updates)).map(({ revision }) => revision);
+    expect(new Set(revisions).size).toBe(64);
+  });
+
+  test('of two processes are decided on what the other has written', async () => {
+    await create();
+    const other = pathOn(store);
+    const opens = Array.from({ length: 10 }, (_, n) =>
+      codeOf(
+        [path, other][n % 2]!.execute(
+          'OpenAttempt',
+          OpenAttempt.of({ ...web, attemptId: `a${String(n)}` }),
+        ),
+      ),
+    );
+    const answers = await Promise.all(opens);
+    expect(answers.filter((code) => code === 'ACCEPTED')).toHaveLength(1);
+    expect(answers.filter((code) => code === 'ATTEMPT_IN_PROGRESS')).toHaveLength(9);
+  });
+
+  test('a refusal is never told on a state that another process has left', async () => {
+    await create();
+    await open();
+    await start();
+    const other = pathOn(store);
+    await other.execute('EndAttempt', EndAttempt.of({ ...first, outcome: 'succeeded' }));
+    expect(
+      await codeOf(path.execute('OpenAttempt', OpenAttempt.of({ ...web, attemptId: 'a2' }))),
+    ).toBe('ACCEPTED');
+  });
+});
+
+describe('leases', () => {
+  beforeEach(async () => {
+    await create();
+    await open();
+    await start();
+  });
+  const expire = () =>
+    codeOf(path.execute('MarkUnknown', MarkUnknown.of({ ...first, cause: 'lease_expired' })));
+
+  test('a lease counts from the last heartbeat', async () => {
+    await clock.advance(60_000);
+    await path.heartbeat(Heartbeat.of(first));
+    await clock.advance(60_000);
+    expect(await expire()).toBe('LEASE_ACTIVE');
+    await clock.advance(31_000);
+    expect(await expire()).toBe('ACCEPTED');
+  });
+
+  test('a jump of the wall clock expires nothing', async () => {
+    clock.jumpWall(30 * 86_400_000);
+    expect(await expire()).toBe('LEASE_ACTIVE');
+  });
+
+  test('a process that has just started gives each attempt its whole lease', async () => {
+    await clock.advance(300_000);
+    path = pathOn(store);
+    expect(await expire()).toBe('LEASE_ACTIVE');
+    await clock.advance(91_000);
+    expect(await expire()).toBe('ACCEPTED');
+  });
+
+  test('a heartbeat of a lost attempt revives it', async () => {
+    await clock.advance(91_000);
+    expect(await expire()).toBe('ACCEPTED');
+    await path.heartbeat(Heartbeat.of(first));
+    const folded = await path.read('web' as DeploymentId);
+    expect(folded?.deployment).toMatchObject({
+      state: 'deploying',
+      currentAttempt: { recovered: true },
+    });
+  });
+});
+
+describe('refusals', () => {
+  test('carry the state, what is allowed and the revision', async () => {
+    await create();
+    await open();
+    const refusal = await open().catch((error: unknown) => error as Refused);
+    expect(refusal).toMatchObject({
+      code: 'ATTEMPT_EXISTS',
+      standing: { state: 'pending', revision: 2n },
+    });
+    expect((refusal as Refused).standing?.allowed).toContain('StartAttempt');
+  });
+
+  test('are in the audit journal, with who asked', async () => {
+    await create();
+    const resolve = ResolveUnknown.of({
+      ...web,
+      as: 'ready',
+      reason: 'seen',
+      actor: alice,
+      expectedRevision: 1n,
+    });
+    expect(await codeOf(path.execute('ResolveUnknown', resolve))).toBe('DEPLOYMENT_NOT_UNKNOWN');
+    const [entry] = await journal.list();
+    expect(entry).toMatchObject({
+      code: 'DEPLOYMENT_NOT_UNKNOWN',
+      actor: alice,
+      command: 'ResolveUnknown',
+    });
+  });
+});

@@ -1,0 +1,127 @@
+import { describe, expect, test } from '@jest/globals';
+import { MemoryAuditJournal } from '../../src/adapters/memory/audit-journal.js';
+import { MemoryLeases } from '../../src/adapters/memory/leases.js';
+import { systemClock } from '../../src/adapters/system-clock.js';
+import {
+  CreateDeployment,
+  UpdateDeployment,
+  type Receipt,
+} from '../../src/application/commands.js';
+import { CommandPath } from '../../src/application/handle.js';
+import { LeaseWatch } from '../../src/application/lease-watch.js';
+import { isFault } from '../../src/ports/faults.js';
+import { FlakyStore } from '../support/flaky-store.js';
+
+const DEADLINE_MS = 300;
+const web = { deploymentId: 'web' };
+
+function setUp(exclusive: boolean): { store: FlakyStore; path: CommandPath } {
+  const store = new FlakyStore({ exclusive });
+  const path = new CommandPath({
+    store,
+    leases: new LeaseWatch(systemClock, new MemoryLeases()),
+    journal: new MemoryAuditJournal(),
+    clock: systemClock,
+    scopes: new Map([['full', 'deploy']]),
+    defaults: { heartbeatMs: 30_000, leaseMs: 90_000, startTimeoutMs: 90_000 },
+    deadlineMs: DEADLINE_MS,
+  });
+  return { store, path };
+}
+
+const create = (path: CommandPath) => path.execute('CreateDeployment', CreateDeployment.of(web));
+const rename = (path: CommandPath, name: string, commandId = name) =>
+  path.execute('UpdateDeployment', UpdateDeployment.of({ ...web, name, commandId }));
+
+async function names(store: FlakyStore): Promise<unknown[]> {
+  const found: unknown[] = [];
+  for await (const page of store.read('deployment-web')) {
+    for (const { type, data } of page) {
+      if (type === 'deployment_updated') found.push((JSON.parse(data) as { name: string }).name);
+    }
+  }
+  return found;
+}
+
+async function settle(commands: readonly Promise<Receipt>[]): Promise<string[]> {
+  const settled = await Promise.allSettled(commands);
+  return settled.map((one) =>
+    one.status === 'fulfilled' ? 'accepted' : isFault(one.reason) ? one.reason.code : 'defect',
+  );
+}
+
+describe.each([
+  ['a store that others write too', false],
+  ['a store of which this process is the only writer', true],
+])('on %s', (_, exclusive) => {
+  test.each(['written, then unknown', 'not written, then unknown', 'written later'] as const)(
+    'an append that is %s is repeated with the same ids and has one effect',
+    async (trouble) => {
+      const { store, path } = setUp(exclusive);
+      await create(path);
+      store.next(trouble, trouble);
+      expect(await settle([rename(path, 'one')])).toEqual(['accepted']);
+      expect(await names(store)).toEqual(['one']);
+    },
+  );
+
+  test('an outcome that stays unknown is told as such, never guessed', async () => {
+    const { store, path } = setUp(exclusive);
+    await create(path);
+    store.next(...Array<'not written, then unknown'>(20).fill('not written, then unknown'));
+    expect(await settle([rename(path, 'one')])).toEqual(['OUTCOME_UNKNOWN']);
+    store.next();
+  });
+
+  test('a retry after an unknown outcome finds what was written', async () => {
+    const { store, path } = setUp(exclusive);
+    await create(path);
+    store.next('written, then unknown', ...Array<'unavailable'>(20).fill('unavailable'));
+    expect(await settle([rename(path, 'one')])).toEqual(['OUTCOME_UNKNOWN']);
+    while ((await settle([rename(path, 'two')]))[0] !== 'accepted');
+    expect(await rename(path, 'one')).toMatchObject({ replayed: true });
+    expect(await names(store)).toEqual(['one', 'two']);
+  });
+
+  test('commands after a failed one are decided again, and none is lost or doubled', async () => {
+    const { store, path } = setUp(exclusive);
+    await create(path);
+    store.next('unavailable');
+    const all = ['a', 'b', 'c', 'd'].map((name) => rename(path, name));
+    expect(await settle(all)).toEqual(['STORE_UNAVAILABLE', 'accepted', 'accepted', 'accepted']);
+    expect((await names(store)).sort()).toEqual(['b', 'c', 'd']);
+  });
+
+  test('every acknowledged command of a burst with trouble is in the log once, every other not at all', async () => {
+    const { store, path } = setUp(exclusive);
+    await create(path);
+    for (let round = 0; round < 20; round += 1) {
+      store.next(
+        'unavailable',
+        'written, then unknown',
+        'not written, then unknown',
+        'written later',
+      );
+      const burst = Array.from({ length: 8 }, (__, n) => `r${String(round)}n${String(n)}`);
+      const answers = await settle(burst.map((name) => rename(path, name)));
+      const written = new Set(await names(store));
+      for (const [index, name] of burst.entries()) {
+        if (answers[index] !== 'OUTCOME_UNKNOWN')
+          expect([name, written.has(name)]).toEqual([name, answers[index] === 'accepted']);
+      }
+    }
+    const all = await names(store);
+    expect(new Set(all).size).toBe(all.length);
+  });
+});
+
+test('where this process is the only writer, a burst on one deployment is sent without waiting', async () => {
+  const { store, path } = setUp(true);
+  await create(path);
+  store.appends = 0;
+  const burst = Array.from({ length: 64 }, (_, n) => rename(path, `n${String(n)}`));
+  await Promise.resolve();
+  await Promise.resolve();
+  expect(store.appends).toBeGreaterThan(32);
+  expect(new Set((await Promise.all(burst)).map(({ revision }) => revision)).size).toBe(64);
+});
