@@ -146,6 +146,10 @@ export function alreadyStarted({ attemptId, runner }: Attempt): Refusal {
 
 /** Leaves out the members that have no value, as events do. */
 export function given<T extends object>(members: { [K in keyof T]: T[K] | undefined }): T {
-  const entries = Object.entries(members).filter(([, value]) => value !== undefined);
-  return Object.fromEntries(entries) as T;
+  const present: Partial<T> = {};
+  for (const name in members) {
+    const value = members[name];
+    if (value !== undefined) present[name] = value;
+  }
+  return present as T;
 }

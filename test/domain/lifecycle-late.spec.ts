@@ -16,8 +16,9 @@ import {
   transition,
   updated,
   type Told,
+  recordedAt,
 } from '../support/facts.js';
-import { given, recordedAt } from '../support/given.js';
+import { given } from '../support/given.js';
 import {
   closed,
   failed,

@@ -14,8 +14,9 @@ import {
   started,
   transition,
   type Told,
+  recordedAt,
 } from '../support/facts.js';
-import { given, recordedAt } from '../support/given.js';
+import { given } from '../support/given.js';
 import {
   closed,
   failed,

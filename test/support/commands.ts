@@ -1,4 +1,5 @@
 import type { CommandOf, CommandType } from '../../src/domain/command.js';
+import type { Circumstances } from '../../src/domain/decision.js';
 import type {
   Actor,
   AttemptId,
@@ -26,6 +27,14 @@ export const KINDS: Readonly<Record<string, ScopeKind>> = {
   configure: 'deploy',
   teardown: 'teardown',
   snapshot: 'maintenance',
+};
+
+/** What the service knows beside the history, unless a test says otherwise. */
+export const CIRCUMSTANCES: Circumstances = {
+  revision: REVISION,
+  kindOf: (scope) => KINDS[scope],
+  defaults: { heartbeatMs: 30_000, leaseMs: 90_000, startTimeoutMs: 90_000 },
+  silentTooLong: false,
 };
 
 type Spare<T extends CommandType, K extends string = never> = Partial<

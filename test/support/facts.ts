@@ -1,16 +1,20 @@
+import { evolve, unrecorded, type Deployment } from '../../src/domain/deployment.js';
 import type {
   Actor,
   AttemptId,
+  DeploymentEvent,
   EventData,
+  EventMetadata,
   EventType,
   Fact,
+  Instant,
   LossCause,
   Outcome,
   Resolution,
   State,
 } from '../../src/domain/event-schema.js';
-import { KINDS, SHOP } from './commands.js';
-import { idOf } from './events.js';
+import { KINDS, SERVICE, SHOP } from './commands.js';
+import { idOf, metadataOf } from './events.js';
 
 /** A fact that a history is made of, with the actor where one matters. */
 export type Told = Fact & { readonly by?: Actor };
@@ -104,3 +108,28 @@ export const became = (to: State): Told => transition(null, to, { trigger: 'Told
 
 /** The same fact, told of somebody else. */
 export const by = (actor: Actor, fact: Told): Told => ({ ...fact, by: actor });
+
+const START_MS = Date.parse('2026-01-01T00:00:00.000Z');
+/** When the n-th event of a history (from 0) was recorded: one a second. */
+export const recordedAt = (n: number): Instant => new Date(START_MS + n * 1000).toISOString();
+/** When what the n-th event tells of happened: a quarter of a second before it was recorded. */
+export const occurredAt = (n: number): Instant => new Date(START_MS + n * 1000 - 250).toISOString();
+
+/** Metadata of the n-th event of a history. */
+export function toldMetadata(n: number, actor = SERVICE): EventMetadata {
+  const times = { recordedAt: recordedAt(n), occurredAt: occurredAt(n) };
+  return metadataOf({ commandId: `command-${n}`, actor, ...times });
+}
+
+/** Folds facts as if they had been recorded one a second. */
+export function foldOf(facts: readonly Told[]): Deployment {
+  return facts.reduce<Deployment>(
+    (deployment, fact, n) => evolve(deployment, eventOf(fact, toldMetadata(n, fact.by))),
+    unrecorded(SHOP),
+  );
+}
+
+/** The event that a fact becomes in the log. */
+export function eventOf({ type, data }: Fact, metadata: EventMetadata): DeploymentEvent {
+  return { type, data, metadata } as DeploymentEvent;
+}
