@@ -350,7 +350,11 @@ function attemptProbesOf(
   { attemptId, leaseTokenHash, runner, lateResults }: Attempt,
 ): readonly DeploymentCommand[] {
   const about = { ...common, attemptId, ...(leaseTokenHash !== null && { leaseTokenHash }) };
-  const exitCode = 1 + Math.max(0, ...lateResults.map((result) => result.exitCode ?? 0));
+  // One that no recorded result has; a stack holds not as many arguments as a stream holds records.
+  const exitCode = lateResults.reduce(
+    (code, result) => Math.max(code, 1 + (result.exitCode ?? 0)),
+    1,
+  );
   return [
     { ...about, type: 'StartAttempt', ...(runner !== null && { runner }) },
     ...OUTCOMES.map((outcome) => ({ ...about, type: 'EndAttempt', outcome, exitCode }) as const),

@@ -16,7 +16,7 @@ export interface Transition {
   readonly commands: readonly CommandType[];
   /** Guards, in the order in which they are checked, in words. */
   readonly when: string;
-  /** States of the deployment from which the row may apply; `none` is before the creation. */
+  /** States of the deployment in which the row may write; `none` is before the creation. */
   readonly from: readonly (State | 'none')[];
   readonly to: readonly Target[];
   /** Events beside `state_transition`, which follows them if and only if the state changes. */
@@ -75,7 +75,7 @@ export const TRANSITIONS = [
     row: '5',
     commands: ['StartAttempt'],
     when: 'the attempt is pending; running by the same runner: accepted, the lease is renewed',
-    from: ['pending', 'deploying'],
+    from: ['pending'],
     to: ['deploying'],
     events: ['attempt_start'],
     refuses: ['ATTEMPT_TERMINAL', 'ATTEMPT_ALREADY_STARTED'],
@@ -210,7 +210,7 @@ export const TRANSITIONS = [
     row: '19',
     commands: ['EndAttempt'],
     when: 'ended already: the same result is accepted and writes nothing; another is refused and recorded once',
-    from: ANY,
+    from: ['unknown', ...SETTLED],
     to: ['unchanged'],
     events: ['late_result_recorded'],
     refuses: ['ATTEMPT_TERMINAL'],
@@ -231,13 +231,13 @@ export const TRANSITIONS = [
     from: ANY,
     to: ['unchanged'],
     events: ['deployment_updated'],
-    refuses: ['INVALID_BODY'],
+    refuses: [],
   },
   {
     row: '22',
     commands: ['ArchiveDeployment'],
     when: 'no attempt is active; not unknown, no attention; torn down, or nothing ever started and not ready; again: accepted, nothing written',
-    from: SETTLED,
+    from: ['pending', 'failed'],
     to: ['unchanged'],
     events: ['deployment_archived'],
     refuses: ['ATTEMPT_IN_PROGRESS', 'DEPLOYMENT_UNKNOWN_STATE', 'DEPLOYMENT_NOT_TORN_DOWN'],

@@ -37,6 +37,8 @@ export interface Reach {
 /** Something to ask, and whether the time of the current attempt is past. */
 type Ask = Pick<Step, 'command' | 'circumstances'>;
 
+/** The confirm phrase of the deployment. */
+const confirmPhrase = 'yes';
 const PAST: Circumstances = { ...CIRCUMSTANCES, silentTooLong: true };
 const METADATA = {
   human: metadataOf({ actor: HUMAN }),
@@ -78,6 +80,7 @@ function asksByAttempts(reach: Reach): readonly (readonly Ask[])[] {
     ...asksOfDeployment(reach),
     ...(attempts < reach.attemptsMax ? asksToOpen(reach, attempts + 1) : []),
     ...(attempts > 0 ? asksOfCurrent(reach, `a${attempts}`) : []),
+    ...(attempts > 0 ? now([open('a1')]) : []),
     ...Array.from({ length: Math.max(0, attempts - 1) }, (__, older) =>
       asksOfOlder(`a${older + 1}`),
     ).flat(),
@@ -89,6 +92,7 @@ const now = (commands: readonly DeploymentCommand[]): readonly Ask[] =>
 
 const asksOfDeployment = ({ policies }: Reach): readonly Ask[] =>
   now([
+    create({ policy: policies[0] ?? {}, confirmPhrase }),
     create({ policy: policies[0] ?? {} }),
     ...policies.map((policy) => update({ policy })),
     resolve('ready'),
@@ -101,9 +105,10 @@ const asksOfDeployment = ({ policies }: Reach): readonly Ask[] =>
 const asksToOpen = ({ scopes }: Reach, number: number): readonly Ask[] =>
   now(
     scopes.flatMap((scope) => [
+      open(`a${number}`, { scope, confirmPhrase }),
       open(`a${number}`, { scope }),
-      acknowledge(`a${number}`, { scope }),
-      acknowledge(`a${number}`, { scope, actor: SERVICE }),
+      acknowledge(`a${number}`, { scope, confirmPhrase }),
+      acknowledge(`a${number}`, { scope, confirmPhrase, actor: SERVICE }),
     ]),
   );
 
