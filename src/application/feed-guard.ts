@@ -20,12 +20,10 @@ const STREAMS_MAX = 20_000;
 export class FeedGuard {
   readonly #last = new RecentMap<Revision>(STREAMS_MAX);
   #hole: Hole | null;
-  /** The hole was known before: it is not asked about again. */
-  #confirmed: boolean;
 
+  /** `hole` is one that an earlier guard met: where it is met again, it is confirmed. */
   constructor(hole: Hole | null) {
     this.#hole = hole;
-    this.#confirmed = hole !== null;
   }
 
   /** The hole that was met; null when there is none, or it was closed. */
@@ -43,33 +41,28 @@ export class FeedGuard {
       const { stream, revision } = event;
       const last = seen.get(stream) ?? this.#last.get(stream);
       seen.set(stream, revision);
-      const expected = last === undefined ? this.#expectedAgain(stream) : last + 1n;
-      if (expected === null || revision === expected) {
-        if (expected !== null && this.#expectedAgain(stream) === expected) this.#close();
-        return event;
-      }
-      const problem = `revision ${String(revision)} of ${stream} came instead of ${String(expected)}`;
-      if (this.#confirmed && this.#expectedAgain(stream) === expected) {
-        this.#close();
-        return { ...event, parsed: { ok: false, problem: `${problem}: the log has a hole` } };
-      }
-      this.#hole = { stream, expected };
-      throw new Fault('STORE_UNAVAILABLE', `${problem}: the feed left events out`);
+      const asked = this.#hole?.stream === stream ? this.#hole.expected : null;
+      const expected = last === undefined ? asked : last + 1n;
+      if (asked !== null && revision >= asked) this.#hole = null;
+      // Without a memory of the stream, only what lies beyond the hole that was asked about is odd.
+      const follows =
+        expected === null || (last === undefined ? revision <= expected : revision === expected);
+      return follows ? event : this.#odd(event, expected, asked === expected);
     });
+  }
+
+  #odd(event: ReadEvent, expected: Revision, confirmed: boolean): ReadEvent {
+    const { stream, revision } = event;
+    const problem = `revision ${String(revision)} of ${stream} came instead of ${String(expected)}`;
+    if (confirmed)
+      return { ...event, parsed: { ok: false, problem: `${problem}: the log has a hole` } };
+    this.#hole = { stream, expected };
+    throw new Fault('STORE_UNAVAILABLE', `${problem}: the feed left events out`);
   }
 
   /** Takes note of events that are committed. */
   passed(events: readonly ReadEvent[]): void {
     for (const { stream, revision } of events) this.#last.set(stream, revision);
-  }
-
-  #expectedAgain(stream: string): Revision | null {
-    return this.#hole?.stream === stream ? this.#hole.expected : null;
-  }
-
-  #close(): void {
-    this.#hole = null;
-    this.#confirmed = false;
   }
 }
 

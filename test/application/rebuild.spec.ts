@@ -1,0 +1,195 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import type { Projector } from '../../src/application/projector.js';
+import { Fault } from '../../src/ports/faults.js';
+import { deployments, type DeploymentRow } from '../../src/projections/deployments.js';
+import { Story } from '../support/events.js';
+import { settled } from '../support/fake-clock.js';
+import { Projecting } from '../support/projecting.js';
+
+describe('rebuild', () => {
+  let here: Projecting;
+  let projector: Projector;
+  beforeEach(async () => {
+    here = new Projecting();
+    for (let n = 0; n < 1500; n++) await new Story(`d${String(n)}`).created().saveTo(here.store);
+  });
+  afterEach(async () => {
+    expect(await here.end()).toBe(0);
+  });
+
+  /** Makes the stored row of a deployment lie, as no projector would. */
+  const damage = async (id: string): Promise<void> => {
+    const [row] = await here.readModels.load<DeploymentRow>(deployments, 'live', [[id]]);
+    const position = (await here.readModels.checkpoints()).find(
+      ({ table, generation }) => table === 'deployments' && generation === 'live',
+    )?.position;
+    await here.readModels.commit([
+      {
+        table: deployments,
+        generation: 'live',
+        rows: [{ ...row, state: 'failed' }],
+        from: position ?? null,
+        to: position ?? 0n,
+      },
+    ]);
+  };
+  const nextPosition = async (): Promise<bigint | null | undefined> =>
+    (await here.readModels.checkpoints()).find(({ generation }) => generation === 'next')?.position;
+  /** Lets the event loop turn until a condition holds. */
+  const until = async (holds: () => Promise<boolean>): Promise<void> => {
+    while (!(await holds())) await settled(1);
+  };
+
+  test('it makes a table whole again, while the old one serves and new events are folded', async () => {
+    projector = await here.started();
+    await damage('d7');
+    expect(await here.differences()).toBe(1);
+    const rebuild = projector.rebuild('deployments')!;
+    await until(async () => (await nextPosition()) != null);
+    expect((await projector.status()).map(({ status }) => status)).toEqual([
+      'rebuilding',
+      'live',
+      'live',
+    ]);
+    const { position } = await new Story('late').created().saveTo(here.store);
+    await projector.waitFor(position, 1000);
+    expect((await here.states())['late']).toBe('pending');
+    expect((await here.states())['d7']).toBe('failed');
+    await expect(rebuild.finished).resolves.toBe('promoted');
+    expect(await here.differences()).toBe(0);
+    expect((await here.states())['late']).toBe('pending');
+    expect(await nextPosition()).toBeUndefined();
+    const after = await new Story('later').created().saveTo(here.store);
+    await projector.waitFor(after.position, 1000);
+    expect(await here.differences()).toBe(0);
+    expect((await projector.status())[0]).toMatchObject({ status: 'live', rebuild: null });
+  });
+
+  test('it tells how far it is, until the whole is done', async () => {
+    projector = await here.started();
+    const rebuild = projector.rebuild('attempts')!;
+    const heard: number[] = [];
+    rebuild.onProgress(({ done, total }) => {
+      heard.push(done);
+      expect(total).toBe(3000);
+    });
+    let last = null;
+    for await (const progress of rebuild.follow()) last = progress;
+    expect(last).toEqual({ done: 3000, total: 3000 });
+    expect(heard.length).toBeGreaterThanOrEqual(2);
+    expect(heard).toEqual([...heard].sort((a, b) => a - b));
+  });
+
+  test('asked again while it runs, the running one is answered; another one waits for its turn', async () => {
+    projector = await here.started();
+    const first = projector.rebuild('deployments')!;
+    expect(projector.rebuild('deployments')).toBe(first);
+    const other = projector.rebuild('attempts')!;
+    expect(other).not.toBe(first);
+    const order: string[] = [];
+    await Promise.all([
+      other.finished.then(() => order.push('other')),
+      first.finished.then(() => order.push('first')),
+    ]);
+    expect(order).toEqual(['first', 'other']);
+    expect(projector.rebuild('deployments')).not.toBe(first);
+    expect(projector.rebuild('unheard_of')).toBeNull();
+    await projector.rebuild('deployments')?.finished;
+  });
+
+  test('cancelled half-way it leaves no trace', async () => {
+    projector = await here.started();
+    await damage('d7');
+    const cancel = new AbortController();
+    const rebuild = projector.rebuild('deployments', { signal: cancel.signal })!;
+    rebuild.onProgress(() => {
+      cancel.abort();
+    });
+    await expect(rebuild.finished).resolves.toBe('cancelled');
+    expect(await nextPosition()).toBeUndefined();
+    expect((await here.states())['d7']).toBe('failed');
+    expect((await projector.status())[0]).toMatchObject({ status: 'live', rebuild: null });
+  });
+
+  test('interrupted by a stop it goes on at the next start', async () => {
+    projector = await here.started();
+    await damage('d7');
+    const rebuild = projector.rebuild('deployments')!;
+    await until(async () => (await nextPosition()) != null);
+    await projector.stop();
+    await expect(rebuild.finished).resolves.toBe('stopped');
+    const reached = await nextPosition();
+    expect(reached).toBeGreaterThan(0n);
+    const again = await here.started();
+    const resumed = again.rebuild('deployments')!;
+    await expect(resumed.finished).resolves.toBe('promoted');
+    expect(resumed.progress.done).toBe(3000 - Number(reached));
+    expect(await here.differences()).toBe(0);
+  });
+
+  test('what fails meanwhile is told and tried again, from where it was', async () => {
+    let commits = 0;
+    const flaky = here.readModelsWith({
+      commit: (changes) => {
+        const next = changes[0]?.generation === 'next';
+        if (next && ++commits === 2) throw new Fault('STORE_UNAVAILABLE', 'away');
+        return here.readModels.commit(changes);
+      },
+    });
+    projector = await here.started({ readModels: flaky });
+    const rebuild = projector.rebuild('deployments')!;
+    await until(async () => here.troubles.length > 0);
+    expect((await projector.status())[0]).toMatchObject({ status: 'degraded', lastError: 'away' });
+    await here.clock.advance(1000);
+    await expect(rebuild.finished).resolves.toBe('promoted');
+    expect(commits).toBe(3);
+    expect(await here.differences()).toBe(0);
+  });
+
+  test('a promotion whose outcome is not known ends well, whatever it was', async () => {
+    for (const happened of [true, false]) {
+      let failing = true;
+      const unsure = here.readModelsWith({
+        promoteNext: async (table) => {
+          if (!failing || happened) await here.readModels.promoteNext(table);
+          if (failing) {
+            failing = false;
+            throw new Fault('OUTCOME_UNKNOWN');
+          }
+        },
+      });
+      projector = await here.started({ readModels: unsure });
+      await damage('d7');
+      const rebuild = projector.rebuild('deployments')!;
+      await until(async () => here.clock.waiting > 0);
+      await here.clock.advance(1000);
+      await expect(rebuild.finished).resolves.toBe('promoted');
+      const { position } = await new Story(`late-${String(happened)}`).created().saveTo(here.store);
+      await projector.waitFor(position, 1000);
+      expect(await here.differences()).toBe(0);
+      await projector.stop();
+    }
+  });
+
+  test('two projectors that find an old version build the new one together', async () => {
+    await here.started().then((old) => old.stop());
+    const version = { ...deployments, version: 2 } as never;
+    const [one, two] = [
+      here.projector({ projections: [version] }),
+      here.projector({ projections: [version] }),
+    ];
+    await one.start();
+    await two.start();
+    while (!one.isCaughtUp || !two.isCaughtUp) await here.clock.advance(100);
+    expect(await here.readModels.checkpoints()).toContainEqual({
+      table: 'deployments',
+      generation: 'live',
+      version: 2,
+      position: 3000n,
+    });
+    expect(await here.readModels.countBy(deployments, 'state')).toEqual(
+      new Map([['pending', 1500]]),
+    );
+    expect(await nextPosition()).toBeUndefined();
+  });
+});
