@@ -58,6 +58,11 @@ export class ManualClock implements Clock {
     this.#wallMs += ms;
   }
 
+  /** Lets time pass without a task getting its turn, as for a process that is stopped or starved. */
+  freeze(ms: number): void {
+    this.#moveTo(this.#monotonicMs + ms);
+  }
+
   #next(untilMs: number): Timer | null {
     let first: Timer | null = null;
     for (const timer of this.#timers) {
