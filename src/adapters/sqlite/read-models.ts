@@ -32,8 +32,11 @@ const KIND: FileKind = {
   userVersion: 1,
   schema: BOOKKEEPING.create.join(';\n'),
 };
-/** How long a commit waits for another process that writes. A commit takes milliseconds. */
-const BUSY_TIMEOUT_MS = 2000;
+/**
+ * How long a commit waits, and the whole process with it, for another process that writes. That takes it
+ * milliseconds; where it was frozen in the middle, waiting here would only freeze us too.
+ */
+const BUSY_TIMEOUT_MS = 250;
 /** Rows handed over by one step of a scan: about half a megabyte. */
 const SCAN_PAGE_ROWS = 500;
 /** Statements kept prepared. Each form of a query is one; there are a few dozen. */
@@ -75,11 +78,13 @@ class SqliteReadModels implements ReadModels {
   }
 
   async open(tables: readonly Table[]): Promise<void> {
-    this.#write(() => {
+    const missing = (): readonly Table[] => {
       const known = new Set(this.#checkpoints().map(({ table }) => table));
-      for (const table of tables.filter(({ name }) => !known.has(name))) {
-        this.#create(table, 'live', 1);
-      }
+      return tables.filter(({ name }) => !known.has(name));
+    };
+    if (this.#read(missing).length === 0) return;
+    this.#write(() => {
+      for (const table of missing()) this.#create(table, 'live', 1);
     });
   }
 

@@ -1,0 +1,27 @@
+/**
+ * A projector in a process of its own, to be killed, frozen, or let finish.
+ * Arguments: the file of the read models, and how many deployments the log has.
+ */
+import { openSqliteReadModels } from '../../src/adapters/sqlite/read-models.js';
+import { systemClock } from '../../src/adapters/system-clock.js';
+import { Projector } from '../../src/application/projector.js';
+import { PROJECTIONS } from '../../src/projections/registry.js';
+import { longLog, trickling } from './long-log.js';
+
+const [path = '', deployments = '0'] = process.argv.slice(2);
+const readModels = openSqliteReadModels(path);
+const projector = new Projector({
+  store: trickling(await longLog(Number(deployments)), 3),
+  readModels,
+  projections: PROJECTIONS,
+  clock: systemClock,
+  random: Math.random,
+});
+await projector.start();
+process.stdout.write('started\n');
+// The clock's timers keep no process alive; this one lives until it is level.
+const alive = setInterval(() => {}, 1000);
+await projector.caughtUp;
+await projector.stop();
+await readModels.close();
+clearInterval(alive);
