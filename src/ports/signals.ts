@@ -4,6 +4,14 @@ import { channel, subscribe, unsubscribe } from 'node:diagnostics_channel';
 export interface Signals {
   /** A command was answered; `result` is `accepted`, `unchanged`, `replayed`, or the code of the refusal or fault. */
   command: { readonly command: string; readonly result: string; readonly ms: number };
+  /** An HTTP request was answered; `route` is its pattern, null when nothing is there. */
+  request: {
+    readonly requestId: string;
+    readonly method: string;
+    readonly route: string | null;
+    readonly status: number;
+    readonly ms: number;
+  };
   /** Events were appended. */
   append: { readonly events: number; readonly ms: number };
   /** A state changed. */

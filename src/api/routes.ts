@@ -1,0 +1,454 @@
+/**
+ * Every route, as data: the controllers, the OpenAPI document, `Allow` and the tests are made from this
+ * table. A new command or query is one entry.
+ */
+import type { CommandName, Receipt } from '../application/commands.js';
+import {
+  CountByState,
+  GetAttempt,
+  GetDeployment,
+  GetHistory,
+  GetStateAt,
+  ListAttempts,
+  ListDeployments,
+  ListTransitions,
+} from '../application/queries.js';
+import { STATES } from '../domain/event-schema.js';
+import {
+  after,
+  anyRevision,
+  archived,
+  cursor,
+  id,
+  instant,
+  invalidQuery,
+  label,
+  limit,
+  minPosition,
+  text,
+  word,
+  type Parameters,
+  type ValuesOf,
+} from './parameters.js';
+
+/** The parameters of a path, by their names in braces. */
+type PathValues<Path extends string> = Path extends `${string}{${infer Name}}${infer Rest}`
+  ? { readonly [K in Name]: string } & PathValues<Rest>
+  : unknown;
+
+interface RouteOptions {
+  /** The `operationId` of the documents. */
+  readonly name: string;
+  readonly method: 'GET' | 'POST' | 'PATCH';
+  /** The path, parameters in braces. */
+  readonly path: string;
+  readonly doc: string;
+}
+
+/** A route that dispatches a command: what the table of the interface says of it. */
+export interface CommandRoute extends RouteOptions {
+  readonly does: 'command';
+  readonly command: CommandName;
+  /** Status when the command wrote something; 200 when nothing was written. */
+  readonly success: 200 | 201 | 202;
+  /** Members that the route decides; a body may not hold them. */
+  readonly fixed?: Readonly<Record<string, string>>;
+  /** Members of the command that this route does not take. */
+  readonly without?: readonly string[];
+  /** Where to find what was created. */
+  readonly location?: (receipt: Receipt) => string;
+}
+
+/** A route that answers a query. */
+export interface QueryRoute extends RouteOptions {
+  readonly does: 'query';
+  readonly parameters: Parameters;
+  /** Makes the query of the path and the parameters. */
+  readonly query: (values: never) => object;
+  readonly answers:
+    | 'Deployment'
+    | 'DeploymentPage'
+    | 'Attempt'
+    | 'AttemptPage'
+    | 'HistoryPage'
+    | 'TransitionPage'
+    | 'Counts';
+  /** The answer has a revision, told as its entity tag. */
+  readonly tagged?: true;
+  /** Answers as a stream of lines, too, when the caller accepts that. */
+  readonly lines?: true;
+}
+
+/** A route that the service answers about itself. */
+export interface ServiceRoute extends RouteOptions {
+  readonly does: 'service';
+  /** Media type of the answer. */
+  readonly makes: string;
+  /** Name of the schema of a JSON answer, where it has one. */
+  readonly answers?: 'Heartbeat' | 'Lifecycle' | 'ProjectionPage' | 'Projection' | 'Health';
+  readonly success: 200 | 202 | 302;
+}
+
+/** Any route. */
+export type Route = CommandRoute | QueryRoute | ServiceRoute;
+
+const DEPLOYMENT = '/v1/deployments/{deploymentId}';
+const ATTEMPT = `${DEPLOYMENT}/attempts/{attemptId}` as const;
+const JSON_TYPE = 'application/json';
+
+const COMMANDS: readonly Omit<CommandRoute, 'does'>[] = [
+  {
+    name: 'createDeployment',
+    method: 'POST',
+    path: '/v1/deployments',
+    command: 'CreateDeployment',
+    success: 201,
+    location: ({ deploymentId }) => `/v1/deployments/${deploymentId}`,
+    doc: 'Declares a deployment. Without an id it gets one: made of the Idempotency-Key, where there is one. The same content again is accepted and writes nothing.',
+  },
+  {
+    name: 'updateDeployment',
+    method: 'PATCH',
+    path: DEPLOYMENT,
+    command: 'UpdateDeployment',
+    success: 200,
+    doc: 'Changes what a deployment is declared to be, by a JSON merge patch: null clears a member, labels are replaced whole, the policy by member.',
+  },
+  {
+    name: 'openAttempt',
+    method: 'POST',
+    path: `${DEPLOYMENT}/attempts`,
+    command: 'OpenAttempt',
+    success: 201,
+    location: ({ deploymentId, attemptId = '' }) =>
+      `/v1/deployments/${deploymentId}/attempts/${attemptId}`,
+    doc: 'Opens an attempt.',
+  },
+  {
+    name: 'startAttempt',
+    method: 'POST',
+    path: `${ATTEMPT}/start`,
+    command: 'StartAttempt',
+    success: 200,
+    doc: 'Starts an attempt: from now on its runner must be heard of within its lease.',
+  },
+  {
+    name: 'endAttempt',
+    method: 'POST',
+    path: `${ATTEMPT}/end`,
+    command: 'EndAttempt',
+    success: 200,
+    doc: 'Ends an attempt with its outcome.',
+  },
+  {
+    name: 'markUnknown',
+    method: 'POST',
+    path: `${ATTEMPT}/unknown`,
+    command: 'MarkUnknown',
+    success: 200,
+    doc: 'Says that nobody knows what an attempt does any more.',
+  },
+  {
+    name: 'cancelAttempt',
+    method: 'POST',
+    path: `${ATTEMPT}/cancel`,
+    command: 'CancelAttempt',
+    success: 202,
+    doc: 'Asks the runner of an attempt to stop; an attempt that was never started ends at once.',
+  },
+  {
+    name: 'openTeardown',
+    method: 'POST',
+    path: `${DEPLOYMENT}/teardown`,
+    command: 'OpenAttempt',
+    success: 202,
+    fixed: { scope: 'teardown' },
+    without: ['acknowledgeUnknown'],
+    doc: 'Opens a teardown. Refused while the deployment is unknown.',
+  },
+  {
+    name: 'resolveUnknown',
+    method: 'POST',
+    path: `${DEPLOYMENT}/resolution`,
+    command: 'ResolveUnknown',
+    success: 200,
+    doc: 'A human says what an unknown deployment is. Needs If-Match with the revision that was looked at.',
+  },
+  {
+    name: 'archiveDeployment',
+    method: 'POST',
+    path: `${DEPLOYMENT}/archive`,
+    command: 'ArchiveDeployment',
+    success: 200,
+    doc: 'Takes a deployment out of lists and counts; its history stays readable.',
+  },
+];
+
+/** Routes that dispatch commands on the bus. */
+export const COMMAND_ROUTES: readonly CommandRoute[] = COMMANDS.map((route) => ({
+  ...route,
+  does: 'command',
+}));
+
+/** Routes that answer queries by the bus. */
+export const QUERY_ROUTES: readonly QueryRoute[] = [
+  get({
+    name: 'listDeployments',
+    path: '/v1/deployments',
+    answers: 'DeploymentPage',
+    doc: 'Deployments, newest change first.',
+    parameters: {
+      state: word(STATES, 'The state.'),
+      environment: text({ min: 1, max: 64 }, 'The environment.'),
+      label,
+      q: text({ min: 0, max: 200 }, 'Part of the id or the name, in any case.'),
+      archived,
+      limit,
+      cursor,
+      minPosition,
+    },
+    query: ({ label: labels, q, ...values }) =>
+      ListDeployments.of({
+        ...values,
+        ...(labels !== undefined && { labels }),
+        ...(q !== undefined && q !== '' && { q }),
+      }),
+  }),
+  get({
+    name: 'getDeployment',
+    path: DEPLOYMENT,
+    answers: 'Deployment',
+    tagged: true,
+    doc: 'One deployment, now or as it was.',
+    parameters: {
+      consistency: word(
+        ['eventual', 'strong'],
+        'Where to look: in the read model, or in its stream.',
+      ),
+      minPosition,
+      at: instant('The state after all events recorded up to this instant.'),
+      revision: anyRevision('The state after exactly this event.'),
+    },
+    query: ({ at, revision, ...values }) => {
+      if (at === undefined && revision === undefined) return GetDeployment.of(values);
+      if (at !== undefined && revision !== undefined) {
+        throw invalidQuery([{ pointer: '/at', message: 'must not be given with revision' }]);
+      }
+      const { deploymentId } = values;
+      return GetStateAt.of({
+        deploymentId,
+        ...(at !== undefined && { at }),
+        ...(revision !== undefined && { revision }),
+      });
+    },
+  }),
+  get({
+    name: 'listAttempts',
+    path: `${DEPLOYMENT}/attempts`,
+    answers: 'AttemptPage',
+    doc: 'The attempts of a deployment, newest first; all of them when no limit is given.',
+    parameters: { limit, cursor, minPosition },
+    query: (values) => ListAttempts.of(values),
+  }),
+  get({
+    name: 'getAttempt',
+    path: ATTEMPT,
+    answers: 'Attempt',
+    doc: 'One attempt.',
+    parameters: { minPosition },
+    query: (values) => GetAttempt.of(values),
+  }),
+  get({
+    name: 'getHistory',
+    path: `${DEPLOYMENT}/history`,
+    answers: 'HistoryPage',
+    lines: true,
+    doc: 'The events of a deployment as stored. As application/x-ndjson: all of them, one a line.',
+    parameters: { after: after('The revision after which to go on.'), limit },
+    query: ({ after: from, ...values }) => GetHistory.of({ ...values, ...goingOn(from) }),
+  }),
+  get({
+    name: 'listTransitions',
+    path: '/v1/transitions',
+    answers: 'TransitionPage',
+    doc: 'Changes of state across the fleet, in log order.',
+    parameters: {
+      after: after('The position after which to go on.'),
+      limit,
+      deploymentId: id('Of one deployment.'),
+      from: word([...STATES, 'none'], 'The state before; none for the first ones.'),
+      to: word(STATES, 'The state after.'),
+      minPosition,
+    },
+    query: ({ after: position, ...values }) =>
+      ListTransitions.of({ ...values, ...goingOn(position) }),
+  }),
+  get({
+    name: 'countByState',
+    path: '/v1/counts',
+    answers: 'Counts',
+    doc: 'How many deployments there are in each state.',
+    parameters: { archived, minPosition },
+    query: (values) => CountByState.of(values),
+  }),
+];
+
+/** Routes about the service itself; the controller of services has a method of each name. */
+export const SERVICE_ROUTES = [
+  {
+    does: 'service',
+    name: 'heartbeat',
+    method: 'POST',
+    path: `${ATTEMPT}/heartbeat`,
+    makes: JSON_TYPE,
+    answers: 'Heartbeat',
+    success: 200,
+    doc: 'A sign of life of a runner: extends the lease, and tells whether to stop.',
+  },
+  {
+    does: 'service',
+    name: 'getLifecycle',
+    method: 'GET',
+    path: '/v1/lifecycle',
+    makes: JSON_TYPE,
+    answers: 'Lifecycle',
+    success: 200,
+    doc: 'The transition table, row by row.',
+  },
+  {
+    does: 'service',
+    name: 'drawLifecycle',
+    method: 'GET',
+    path: '/v1/lifecycle.svg',
+    makes: 'image/svg+xml',
+    success: 200,
+    doc: 'The diagram made from the transition table.',
+  },
+  {
+    does: 'service',
+    name: 'listProjections',
+    method: 'GET',
+    path: '/v1/projections',
+    makes: JSON_TYPE,
+    answers: 'ProjectionPage',
+    success: 200,
+    doc: 'How far each read model is.',
+  },
+  {
+    does: 'service',
+    name: 'rebuildProjection',
+    method: 'POST',
+    path: '/v1/projections/{name}/rebuild',
+    makes: JSON_TYPE,
+    answers: 'Projection',
+    success: 202,
+    doc: 'Builds a read model anew beside the live one, which serves meanwhile.',
+  },
+  {
+    does: 'service',
+    name: 'isLive',
+    method: 'GET',
+    path: '/health/live',
+    makes: JSON_TYPE,
+    answers: 'Health',
+    success: 200,
+    doc: 'Whether the process answers at all.',
+  },
+  {
+    does: 'service',
+    name: 'isReady',
+    method: 'GET',
+    path: '/health/ready',
+    makes: JSON_TYPE,
+    answers: 'Health',
+    success: 200,
+    doc: 'Whether the store can be used and the read models have caught up, with the reasons; 503 when not.',
+  },
+  {
+    does: 'service',
+    name: 'getMetrics',
+    method: 'GET',
+    path: '/metrics',
+    makes: 'text/plain',
+    success: 200,
+    doc: 'Metrics in the text format of Prometheus.',
+  },
+  {
+    does: 'service',
+    name: 'getOpenApi',
+    method: 'GET',
+    path: '/openapi.json',
+    makes: JSON_TYPE,
+    success: 200,
+    doc: 'This document.',
+  },
+  {
+    does: 'service',
+    name: 'showDocs',
+    method: 'GET',
+    path: '/docs',
+    makes: 'text/html',
+    success: 200,
+    doc: 'This document as a page.',
+  },
+  {
+    does: 'service',
+    name: 'getDocsFile',
+    method: 'GET',
+    path: '/docs/{file}',
+    makes: '*/*',
+    success: 200,
+    doc: 'A file of that page.',
+  },
+  {
+    does: 'service',
+    name: 'showStart',
+    method: 'GET',
+    path: '/',
+    makes: '*/*',
+    success: 302,
+    doc: 'Leads to the page.',
+  },
+] as const satisfies readonly ServiceRoute[];
+/** Name of a route about the service itself. */
+export type ServiceName = (typeof SERVICE_ROUTES)[number]['name'];
+
+/** All routes, in the order of the documents. */
+export const ROUTES: readonly Route[] = [...COMMAND_ROUTES, ...QUERY_ROUTES, ...SERVICE_ROUTES];
+
+/** Checks that a query is made of the parameters that its route declares. */
+function get<const Path extends string, const P extends Parameters>(
+  route: Omit<QueryRoute, 'does' | 'method' | 'path' | 'parameters' | 'query'> & {
+    readonly path: Path;
+    readonly parameters: P;
+    readonly query: (values: ValuesOf<P> & PathValues<Path>) => object;
+  },
+): QueryRoute {
+  return { ...route, does: 'query', method: 'GET' };
+}
+
+function goingOn(from: bigint | 'start' | undefined): { readonly after?: bigint } {
+  return from === undefined || from === 'start' ? {} : { after: from };
+}
+
+/** The names of the parameters in a path. */
+export function pathParametersOf(path: string): readonly string[] {
+  return [...path.matchAll(/\{(\w+)\}/g)].map(([, name = '']) => name);
+}
+
+const PATHS = new Map<string, { readonly pattern: RegExp; readonly methods: Set<string> }>();
+for (const { path, method } of ROUTES) {
+  const pattern = new RegExp(`^${path.replaceAll('.', '\\.').replaceAll(/\{\w+\}/g, '[^/]+')}$`);
+  const entry = PATHS.get(path) ?? { pattern, methods: new Set(['OPTIONS']) };
+  entry.methods.add(method);
+  if (method === 'GET') entry.methods.add('HEAD');
+  PATHS.set(path, entry);
+}
+
+/** The methods that a path takes; none when there is nothing at it. */
+export function methodsAt(path: string): readonly string[] {
+  for (const { pattern, methods } of PATHS.values()) {
+    if (pattern.test(path)) return [...methods].sort();
+  }
+  return [];
+}

@@ -1,0 +1,224 @@
+/** The HTTP server: its limits, and what happens to a request before a route sees it. */
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { isIP, type Socket } from 'node:net';
+import { uuidV7 } from '../application/ids.js';
+import { emit } from '../ports/signals.js';
+import { BODY_BYTES_MAX } from './body.js';
+import { pathOf, type HttpReply, type HttpRequest, type HttpServer } from './exchange.js';
+import { requestIdOf } from './headers.js';
+import {
+  httpProblem,
+  problemBody,
+  PROBLEM_TYPE,
+  ProblemFilter,
+  sendProblem,
+  STATUS,
+  type HttpCode,
+} from './problem.filter.js';
+import { methodsAt } from './routes.js';
+
+const SECOND = 1_000;
+/**
+ * Limits of the server. Node's own are too lax: with them 800 clients that sent a header a second were
+ * still connected after 25 s.
+ */
+export const LIMITS = {
+  headersTimeoutMs: 5 * SECOND,
+  requestTimeoutMs: 10 * SECOND,
+  connectionsCheckMs: SECOND,
+  keepAliveMs: 72 * SECOND,
+  headerBytesMax: 16 * 1024,
+  headersMax: 100,
+  /** Then the connection is closed politely, so that long-lived clients spread anew. */
+  requestsPerSocketMax: 1_000,
+  connectionsMax: 12_000,
+} as const;
+
+/** How the server is reached. */
+export interface HttpOptions {
+  /** The address it listens on. */
+  readonly host: string;
+  /** More names that requests may be addressed to. */
+  readonly names?: readonly string[];
+}
+
+/** Makes the adapter that a Nest application is created with; `configureHttp` does the rest. */
+export function createHttpAdapter(): FastifyAdapter {
+  return new FastifyAdapter({
+    // Nothing here is Express middleware, and bodies have a reader of their own.
+    skipMiddie: true,
+    multipart: false,
+    bodyLimit: BODY_BYTES_MAX,
+    http: {
+      headersTimeout: LIMITS.headersTimeoutMs,
+      requestTimeout: LIMITS.requestTimeoutMs,
+      connectionsCheckingInterval: LIMITS.connectionsCheckMs,
+      maxHeaderSize: LIMITS.headerBytesMax,
+      // Checked by us, so that the answer is a problem like all others.
+      requireHostHeader: false,
+    },
+    requestTimeout: LIMITS.requestTimeoutMs,
+    keepAliveTimeout: LIMITS.keepAliveMs,
+    maxRequestsPerSocket: LIMITS.requestsPerSocketMax,
+    // While the server closes, what still arrives on open connections is answered as usual.
+    return503OnClosing: false,
+    routerOptions: {
+      // A path can be as long as the headers; a long id is malformed like any other.
+      maxParamLength: LIMITS.headerBytesMax,
+      // Queries are read by each route, strictly.
+      querystringParser: () => ({}),
+    },
+    rewriteUrl: ({ url = '/' }) => withEscapes(url),
+    genReqId: ({ headers }: IncomingMessage) => requestIdOf(headers) ?? nextId(),
+    clientErrorHandler: answerClientError,
+  });
+}
+
+/**
+ * Sets an application up that was made with `createHttpAdapter` and `{ bodyParser: false }`. To be called
+ * before it is initialised.
+ */
+export function configureHttp(app: NestFastifyApplication, options: HttpOptions): void {
+  app.useGlobalFilters(new ProblemFilter());
+  const server: HttpServer = app.getHttpAdapter().getInstance();
+  readBodiesAsBytes(server);
+  const admits = hostCheck(options);
+  server.addHook('onRequest', (request, reply, done) => {
+    for (const [name, value] of SECURITY_HEADERS) reply.header(name, value);
+    reply.header('x-request-id', request.id);
+    const objection = objectionTo(request, admits);
+    if (objection === null) done();
+    else if (objection.code === 'ROUTE_NOT_FOUND') answerUnrouted(request, reply);
+    else sendProblem(objection, request, reply);
+  });
+  server.addHook('onResponse', (request, reply, done) => {
+    emit('request', {
+      requestId: request.id,
+      method: request.method,
+      route: request.is404 ? null : (request.routeOptions.url ?? null),
+      status: reply.statusCode,
+      ms: reply.elapsedTime,
+    });
+    done();
+  });
+  const { server: node } = server;
+  node.maxConnections = LIMITS.connectionsMax;
+  node.maxHeadersCount = LIMITS.headersMax;
+  // An expectation other than 100-continue may be ignored; Node would answer it without a body.
+  node.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+    node.emit('request', request, response);
+  });
+}
+
+/** Sent with every answer; the page with the documents has a policy of its own. */
+const SECURITY_HEADERS = [
+  ['content-security-policy', "default-src 'none'; frame-ancestors 'none'"],
+  ['x-content-type-options', 'nosniff'],
+  ['referrer-policy', 'no-referrer'],
+  ['cross-origin-resource-policy', 'same-origin'],
+  ['cache-control', 'no-store'],
+] as const;
+
+/** What no route should see of a request, or null. */
+function objectionTo(
+  { raw, is404 }: HttpRequest,
+  admits: (host: string) => boolean,
+): { readonly code: HttpCode; readonly detail?: string } | null {
+  const { headers, rawHeaders, httpVersionMinor } = raw;
+  if (rawHeaders.length > 2 * LIMITS.headersMax) {
+    // Node drops the rest silently, and an Idempotency-Key may be among it.
+    return { code: 'HEADERS_TOO_LARGE', detail: `at most ${LIMITS.headersMax} headers are read` };
+  }
+  const { host } = headers;
+  if (host === undefined && httpVersionMinor > 0) {
+    return { code: 'INVALID_HEADER', detail: 'Host is missing' };
+  }
+  if (host !== undefined && !admits(host)) return { code: 'HOST_NOT_ALLOWED' };
+  return is404 ? { code: 'ROUTE_NOT_FOUND' } : null;
+}
+
+/** Answers a request for which there is no route: with what the path takes, where it takes anything. */
+function answerUnrouted(request: HttpRequest, reply: HttpReply): void {
+  const methods = methodsAt(pathOf(request.raw.url ?? ''));
+  if (methods.length === 0) {
+    sendProblem({ code: 'ROUTE_NOT_FOUND' }, request, reply);
+    return;
+  }
+  reply.header('allow', methods.join(', '));
+  if (request.method === 'OPTIONS') reply.code(204).send();
+  else sendProblem({ code: 'METHOD_NOT_ALLOWED' }, request, reply);
+}
+
+/** The body as bytes, for the reader; anything that is not JSON is refused unread. */
+function readBodiesAsBytes(server: HttpServer): void {
+  server.removeAllContentTypeParsers();
+  server.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_, body, done) => {
+    done(null, body);
+  });
+  server.addContentTypeParser('*', (request, _, done) => {
+    // No body has no type, whatever the header says.
+    if (request.headers['content-length'] === '0') done(null, undefined);
+    else done(httpProblem('UNSUPPORTED_MEDIA_TYPE'));
+  });
+}
+
+/**
+ * Which `Host` is answered: loopback, the address that is listened on, and names that are configured. A
+ * page of another site could otherwise point its own name here and act as its visitor (DNS rebinding).
+ */
+function hostCheck({ host, names = [] }: HttpOptions): (header: string) => boolean {
+  const known = new Set(['localhost', '[::1]', host, ...names].map((name) => name.toLowerCase()));
+  if (isIP(host) === 6) known.add(`[${host}]`);
+  return (header) => {
+    const name = header.replace(/:[0-9]{0,5}$/, '').toLowerCase();
+    return known.has(name) || (isIP(name) === 4 && name.startsWith('127.'));
+  };
+}
+
+/** A path with a `%` that begins no escape names nothing; escaped, it reaches its route and is a 404. */
+function withEscapes(url: string): string {
+  const path = pathOf(url);
+  if (!path.includes('%')) return url;
+  try {
+    decodeURIComponent(path);
+    return url;
+  } catch {
+    return path.replaceAll('%', '%25') + url.slice(path.length);
+  }
+}
+
+const processId = uuidV7(0).slice(-12);
+let requests = 0;
+/** An id for a request that brought none of its own; unique across processes. */
+function nextId(): string {
+  requests += 1;
+  return `${processId}-${requests.toString(36)}`;
+}
+
+const CLIENT_ERRORS: Readonly<Record<string, HttpCode>> = {
+  HPE_HEADER_OVERFLOW: 'HEADERS_TOO_LARGE',
+  ERR_HTTP_REQUEST_TIMEOUT: 'REQUEST_TIMEOUT',
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: 'BODY_TOO_LARGE',
+};
+
+/** Answers what Node could not read as a request, and closes the connection. */
+function answerClientError(error: Error & { readonly code?: string }, socket: Socket): void {
+  const { code: cause = '' } = error;
+  if (cause === 'ECONNRESET' || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const code = CLIENT_ERRORS[cause] ?? 'MALFORMED_REQUEST';
+  const id = nextId();
+  const body = problemBody({ code }, { id, path: '' });
+  const head = [
+    `HTTP/1.1 ${STATUS[code]} ${code}`,
+    `content-type: ${PROBLEM_TYPE}`,
+    `content-length: ${Buffer.byteLength(body)}`,
+    ...SECURITY_HEADERS.map(([name, value]) => `${name}: ${value}`),
+    `x-request-id: ${id}`,
+    'connection: close',
+  ];
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`, () => socket.destroy());
+}

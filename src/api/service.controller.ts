@@ -1,0 +1,175 @@
+/** Routes about the service itself, and the heartbeat, which is no command of the bus. */
+import { Controller, Inject } from '@nestjs/common';
+import { Heartbeat } from '../application/commands.js';
+import { instanceOf } from '../application/fields.js';
+import { lifecycle, lifecycleSvg } from '../application/lifecycle.js';
+import type { ProjectionStatus } from '../application/projector.js';
+import { Refused } from '../application/refused.js';
+import { invalidBody } from '../domain/decision.js';
+import { chosenType } from './accept.js';
+import { addressed } from './addressed.js';
+import { JSON_UTF8, serveRoutes, type Answer } from './answer.js';
+import { readBody } from './body.js';
+import { DOCS_PAGE, docsFile } from './docs.js';
+import type { HttpRequest } from './exchange.js';
+import { callerOf } from './headers.js';
+import { toJson, withDecimals } from './json.js';
+import { openApiDocument } from './openapi.js';
+import { readQuery } from './parameters.js';
+import { httpProblem } from './problem.filter.js';
+import { SERVICE_ROUTES, type ServiceName } from './routes.js';
+import { API_SERVICES, type ApiServices } from './services.js';
+
+type ServiceRoute = (typeof SERVICE_ROUTES)[number];
+
+/** Answers the routes about the service. */
+@Controller()
+export class ServiceController {
+  readonly #answers: ServiceAnswers;
+
+  constructor(@Inject(API_SERVICES) services: ApiServices) {
+    this.#answers = new ServiceAnswers(services);
+  }
+
+  async answer({ name, makes }: ServiceRoute, request: HttpRequest): Promise<Answer> {
+    chosenType(request.raw.headers.accept, [makes]);
+    readQuery(request.url, {});
+    return this.#answers[name](request);
+  }
+}
+serveRoutes(ServiceController, SERVICE_ROUTES);
+
+const HEARTBEAT_MEMBERS = new Set(['leaseToken', 'progress']);
+
+/** One method for each route about the service. */
+class ServiceAnswers implements Record<
+  ServiceName,
+  (request: HttpRequest) => Answer | Promise<Answer>
+> {
+  readonly #services: ApiServices;
+  #document: string | null = null;
+
+  constructor(services: ApiServices) {
+    this.#services = services;
+  }
+
+  async heartbeat(request: HttpRequest): Promise<Answer> {
+    const body = readBody(request.body as Buffer | undefined);
+    const unknown = Object.keys(body).filter((name) => !HEARTBEAT_MEMBERS.has(name));
+    if (unknown.length > 0) throw notMembers(unknown);
+    const { clock, commands } = this.#services;
+    const path = addressed(request, clock);
+    const members = { ...body, ...callerOf(request), ...path.ids };
+    return json(await path.tried(commands.heartbeat(instanceOf(Heartbeat, members))));
+  }
+
+  getLifecycle(): Answer {
+    return json(lifecycle());
+  }
+
+  drawLifecycle(): Answer {
+    return { status: 200, type: 'image/svg+xml; charset=utf-8', body: lifecycleSvg() };
+  }
+
+  async listProjections(): Promise<Answer> {
+    return json({ items: await this.#services.projector.status() });
+  }
+
+  async rebuildProjection(request: HttpRequest): Promise<Answer> {
+    const unknown = Object.keys(readBody(request.body as Buffer | undefined));
+    if (unknown.length > 0) throw notMembers(unknown);
+    const { name = '' } = request.params as Readonly<Record<string, string>>;
+    const { projector } = this.#services;
+    if (projector.rebuild(name) === null) {
+      const known = (await projector.status()).map((projection) => projection.name).join(', ');
+      throw httpProblem('PROJECTION_NOT_FOUND', { detail: `the projections are ${known}` });
+    }
+    const status = (await projector.status()).find((projection) => projection.name === name);
+    return json(status ?? {}, 202);
+  }
+
+  isLive(): Answer {
+    return json({ status: 'live' });
+  }
+
+  async isReady(): Promise<Answer> {
+    const { projector, store } = this.#services;
+    const { reachable, problem, details } = store.health();
+    const projections = await projector.status();
+    const isFollowed = projections.some(({ status }) => status !== 'stopped');
+    const fatal: Reason[] = [];
+    if (!reachable) fatal.push({ part: 'store', problem: problem ?? 'cannot be reached' });
+    if (isFollowed && !projector.isCaughtUp) {
+      fatal.push({ part: 'projections', problem: 'have not caught up with the log yet' });
+    }
+    const reasons = [
+      ...fatal,
+      ...(reachable && problem !== null ? [{ part: 'store', problem }] : []),
+      ...projections.flatMap(complaintsOf),
+    ];
+    const status = fatal.length > 0 ? 'unavailable' : reasons.length > 0 ? 'degraded' : 'ready';
+    const about = { reachable, problem, ...details };
+    return json(
+      { status, reasons, store: about, projections: projections.map(withDecimals) },
+      fatal.length > 0 ? 503 : 200,
+    );
+  }
+
+  async getMetrics(): Promise<Answer> {
+    const { metrics } = this.#services;
+    return { status: 200, type: metrics.contentType, body: await metrics.text() };
+  }
+
+  getOpenApi(): Answer {
+    this.#document ??= JSON.stringify(openApiDocument(this.#services.version));
+    return { status: 200, type: JSON_UTF8, body: this.#document };
+  }
+
+  showDocs(): Answer {
+    return DOCS_PAGE;
+  }
+
+  async getDocsFile(request: HttpRequest): Promise<Answer> {
+    const { file = '' } = request.params as Readonly<Record<string, string>>;
+    const found = await docsFile(file);
+    if (found === null) throw httpProblem('ROUTE_NOT_FOUND');
+    return found;
+  }
+
+  showStart(): Answer {
+    return { status: 302, type: 'text/plain', body: '', headers: { location: 'docs' } };
+  }
+}
+
+interface Reason {
+  readonly part: string;
+  readonly problem: string;
+}
+
+/** What is wrong with a projection while the others, and what it shows, can still be used. */
+function complaintsOf({ name, status, lastError, parked }: ProjectionStatus): readonly Reason[] {
+  const part = `projection ${name}`;
+  return [
+    ...(lastError === null ? [] : [{ part, problem: lastError }]),
+    ...(parked === 0
+      ? []
+      : [{ part, problem: `${parked} streams are parked: an event of each cannot be folded` }]),
+    ...(status === 'stopped' ? [{ part, problem: 'is not followed by this process' }] : []),
+  ];
+}
+
+function notMembers(names: readonly string[]): Refused {
+  const message = 'is not a member of this body';
+  return new Refused(
+    invalidBody(
+      names.map((name) => ({
+        pointer: `/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`,
+        message,
+      })),
+    ),
+  );
+}
+
+function json(answer: object, status = 200): Answer {
+  return { status, type: JSON_UTF8, body: toJson(answer) };
+}

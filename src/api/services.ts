@@ -1,0 +1,24 @@
+import type { CommandPath } from '../application/handle.js';
+import type { Projector } from '../application/projector.js';
+import type { Clock } from '../ports/clock.js';
+import type { EventStore } from '../ports/event-store.js';
+
+/** What HTTP works with beside the buses. */
+export interface ApiServices {
+  readonly clock: Clock;
+  readonly commands: Pick<CommandPath, 'heartbeat'>;
+  readonly projector: Pick<Projector, 'status' | 'rebuild' | 'isCaughtUp'>;
+  readonly store: Pick<EventStore, 'health'>;
+  readonly metrics: MetricsText;
+  /** Version of the package, for the documents. */
+  readonly version: string;
+}
+
+/** Metrics as a monitoring system reads them. */
+export interface MetricsText {
+  readonly contentType: string;
+  text(): Promise<string>;
+}
+
+/** Injects `ApiServices`. */
+export const API_SERVICES = Symbol('ApiServices');

@@ -1,0 +1,171 @@
+/** Metrics in the format of Prometheus: one prefix, base units, never an id as a label. */
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { listen } from '../ports/signals.js';
+
+/** What is asked for at each scrape, since nobody counts it along. */
+export interface Gauges {
+  /** Deployments in each state, archived ones left out. */
+  readonly deploymentsByState: () => Promise<Readonly<Record<string, number>>>;
+  /** How far each read model is behind; null where that is not known. */
+  readonly lag: () => Promise<
+    readonly {
+      readonly name: string;
+      readonly lagEvents: number | null;
+      readonly lagSeconds: number | null;
+      readonly parked: number;
+    }[]
+  >;
+}
+
+/** Metrics of one service, from its signals and, at each scrape, its gauges. */
+export interface Metrics {
+  readonly contentType: string;
+  /** All metrics as text. */
+  text(): Promise<string>;
+  /** Ends listening. */
+  close(): void;
+}
+
+/** Seconds; a command on the embedded log takes 0.2 to 10 ms, one on a remote log or in a queue more. */
+const SHORT = [0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
+
+/** Begins to count. */
+export function startMetrics(gauges: Gauges): Metrics {
+  const registry = new Registry();
+  const registers = [registry];
+  collectDefaultMetrics({ register: registry, prefix: 'shipslog_' });
+  const ends = [countCommands(registers), countRequests(registers), countWork(registers)];
+  registerGauges(registers, gauges);
+  return {
+    contentType: registry.contentType,
+    text: () => registry.metrics(),
+    close: () => {
+      for (const end of ends) end();
+      registry.clear();
+    },
+  };
+}
+
+function countCommands(registers: Registry[]): () => void {
+  const commands = new Counter({
+    name: 'shipslog_commands_total',
+    help: 'Commands answered, by result: accepted, unchanged, replayed, or the code of the refusal.',
+    labelNames: ['command', 'result'],
+    registers,
+  });
+  const seconds = new Histogram({
+    name: 'shipslog_command_duration_seconds',
+    help: 'Time from a validated command to its answer.',
+    labelNames: ['command'],
+    buckets: SHORT,
+    registers,
+  });
+  const transitions = new Counter({
+    name: 'shipslog_transitions_total',
+    help: 'Changes of state of deployments.',
+    labelNames: ['from', 'to'],
+    registers,
+  });
+  const ends = [
+    listen('command', ({ command, result, ms }) => {
+      commands.inc({ command, result });
+      seconds.observe({ command }, ms / 1_000);
+    }),
+    listen('transition', ({ from, to }) => transitions.inc({ from: from ?? 'none', to })),
+  ];
+  return () => ends.forEach((end) => end());
+}
+
+function countRequests(registers: Registry[]): () => void {
+  const seconds = new Histogram({
+    name: 'shipslog_http_request_duration_seconds',
+    help: 'Time from the head of a request to the end of its answer.',
+    labelNames: ['method', 'route', 'status'],
+    buckets: SHORT,
+    registers,
+  });
+  return listen('request', ({ method, route, status, ms }) => {
+    seconds.observe({ method, route: route ?? 'none', status }, ms / 1_000);
+  });
+}
+
+function countWork(registers: Registry[]): () => void {
+  const appends = new Histogram({
+    name: 'shipslog_append_duration_seconds',
+    help: 'Time until an append was durable.',
+    buckets: SHORT,
+    registers,
+  });
+  const appended = new Counter({
+    name: 'shipslog_events_appended_total',
+    help: 'Events appended to the log.',
+    registers,
+  });
+  const batches = new Histogram({
+    name: 'shipslog_projection_batch_duration_seconds',
+    help: 'Time to fold one batch of events into the read models.',
+    buckets: SHORT,
+    registers,
+  });
+  const projected = new Counter({
+    name: 'shipslog_events_projected_total',
+    help: 'Events folded into the read models.',
+    registers,
+  });
+  const visible = new Histogram({
+    name: 'shipslog_projection_delay_seconds',
+    help: 'Age of the newest event of a batch when it became visible in the read models.',
+    buckets: SHORT,
+    registers,
+  });
+  const trouble = new Counter({
+    name: 'shipslog_trouble_total',
+    help: 'Failures outside that are tried again, or need a person.',
+    registers,
+  });
+  const ends = [
+    listen('append', ({ events, ms }) => {
+      appends.observe(ms / 1_000);
+      appended.inc(events);
+    }),
+    listen('projected', ({ events, ms, lagMs }) => {
+      batches.observe(ms / 1_000);
+      projected.inc(events);
+      visible.observe(lagMs / 1_000);
+    }),
+    listen('trouble', () => trouble.inc()),
+  ];
+  return () => ends.forEach((end) => end());
+}
+
+function registerGauges(registers: Registry[], { deploymentsByState, lag }: Gauges): void {
+  const deployments = new Gauge({
+    name: 'shipslog_deployments',
+    help: 'Deployments by state, archived ones left out.',
+    labelNames: ['state'],
+    registers,
+    collect: async () => {
+      for (const [state, count] of Object.entries(await deploymentsByState())) {
+        if (state !== 'total') deployments.set({ state }, count);
+      }
+    },
+  });
+  const gauge = (name: string, help: string): Gauge =>
+    new Gauge({ name, help, labelNames: ['projection'], registers });
+  const events = gauge('shipslog_projection_lag_events', 'Events not folded in yet.');
+  const parked = gauge('shipslog_projection_parked_streams', 'Streams that could not be folded.');
+  const seconds: Gauge = new Gauge({
+    name: 'shipslog_projection_lag_seconds',
+    help: 'Time since the read model was last level with the log.',
+    labelNames: ['projection'],
+    registers,
+    // One look serves the three gauges; this one is registered last and collected with them.
+    collect: async () => {
+      for (const { name: projection, lagEvents, lagSeconds, parked: count } of await lag()) {
+        if (lagEvents !== null) events.set({ projection }, lagEvents);
+        if (lagSeconds !== null) seconds.set({ projection }, lagSeconds);
+        parked.set({ projection }, count);
+      }
+    },
+  });
+}
