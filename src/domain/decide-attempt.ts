@@ -5,7 +5,6 @@ import type { CommandOf } from './command.js';
 import {
   accept,
   alreadyStarted,
-  given,
   isUnknown,
   no,
   notStarted,
@@ -18,6 +17,7 @@ import {
 } from './decision.js';
 import type { Attempt, Deployment } from './deployment.js';
 import {
+  given,
   resultOf,
   type EventData,
   type Fact,
@@ -124,9 +124,11 @@ function end(the: AttemptCase<'EndAttempt'>): Decision {
   switch (phaseOf(attempt)) {
     case 'pending':
     case 'running':
-      return endWith(the, false);
+      return endWith(the, resultOf(command));
     case 'lost':
-      return recordsOnly(deployment, circumstances) ? recordLate('16', the) : endWith(the, true);
+      return recordsOnly(deployment, circumstances)
+        ? recordLate('16', the)
+        : endWith(the, resultOf(command));
     case 'closed':
       return recordLate('17', the);
     case 'ended': {
@@ -153,14 +155,11 @@ function endingOf(attempt: Attempt, outcome: Outcome): { row: RowId; to: State }
 
 function endWith(
   { command, deployment, attempt }: AttemptCase<'EndAttempt' | 'CancelAttempt'>,
-  late: boolean,
+  result: Result,
 ): Decision {
-  const result: Result =
-    command.type === 'EndAttempt'
-      ? resultOf(command)
-      : given<Result>({ outcome: 'cancelled', reason: command.reason });
   const ending = endingOf(attempt, result.outcome);
   if (ending === null) return refuse(notStarted(attempt));
+  const late = phaseOf(attempt) === 'lost';
   const tooLate = attempt.cancelRequested && result.outcome === 'succeeded';
   const data = {
     attemptId: attempt.attemptId,
@@ -168,8 +167,8 @@ function endWith(
     ...(late && { late: true as const }),
     ...(tooLate && { cancelTooLate: true as const }),
   };
-  const lateRow = late && attempt.startedAt !== null ? '16' : null;
-  return accept(lateRow ?? (tooLate ? '14' : ending.row), {
+  const row = late && attempt.startedAt !== null ? '16' : tooLate ? '14' : ending.row;
+  return accept(row, {
     command,
     deployment,
     attempt,
@@ -218,7 +217,7 @@ function cancel(the: AttemptCase<'CancelAttempt'>): Decision {
   const { command, deployment, attempt } = the;
   switch (phaseOf(attempt)) {
     case 'pending':
-      return endWith(the, false);
+      return endWith(the, given<Result>({ outcome: 'cancelled', reason: command.reason }));
     case 'running': {
       if (attempt.cancelRequested) return unchanged('13');
       const data = given<EventData['cancel_requested']>({

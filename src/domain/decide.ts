@@ -12,7 +12,6 @@ import {
 } from './command.js';
 import {
   accept,
-  given,
   inProgress,
   invalidBody,
   isUnknown,
@@ -35,6 +34,7 @@ import {
 } from './deployment.js';
 import {
   OUTCOMES,
+  given,
   type AttemptId,
   type Declaration,
   type EventData,
@@ -52,7 +52,9 @@ export function decide(
   const attempt = 'attemptId' in command ? findAttempt(deployment, command.attemptId) : null;
   const refused =
     preconditionMissing(command) ??
-    notAddressed(command, deployment, attempt) ??
+    notFound(command, deployment, attempt) ??
+    notOpenToCommands(command, deployment) ??
+    tokenMismatch(command, attempt) ??
     notCurrent(command, deployment, circumstances.revision);
   if (refused !== null) return refuse(refused);
   const on = { deployment, circumstances };
@@ -62,7 +64,7 @@ export function decide(
     case 'UpdateDeployment':
       return update({ command, ...on });
     case 'OpenAttempt':
-      return open({ command, ...on });
+      return open({ command, attempt, ...on });
     case 'ResolveUnknown':
       return resolve({ command, ...on });
     case 'ArchiveDeployment':
@@ -86,31 +88,39 @@ export function preconditionMissing(command: DeploymentCommand): Refusal | null 
     : null;
 }
 
-function notAddressed(
+function notFound(
   command: DeploymentCommand,
-  deployment: Deployment,
+  { created, deploymentId: id }: Deployment,
   attempt: Attempt | null,
 ): Refusal | null {
-  const { deploymentId: id } = deployment;
-  if (deployment.created === null) {
+  if (created === null) {
     return command.type === 'CreateDeployment'
       ? null
       : no('DEPLOYMENT_NOT_FOUND', `no deployment ${id} is recorded; create it first`);
   }
-  if ('attemptId' in command && command.type !== 'OpenAttempt' && attempt === null) {
-    return no('ATTEMPT_NOT_FOUND', `deployment ${id} has no attempt ${command.attemptId}`);
-  }
-  if (deployment.archived && command.type !== 'ArchiveDeployment') {
-    return no('DEPLOYMENT_ARCHIVED', `deployment ${id} is archived; its history stays readable`);
-  }
+  return 'attemptId' in command && command.type !== 'OpenAttempt' && attempt === null
+    ? no('ATTEMPT_NOT_FOUND', `deployment ${id} has no attempt ${command.attemptId}`)
+    : null;
+}
+
+function notOpenToCommands(
+  { type }: DeploymentCommand,
+  { archived, deploymentId: id }: Deployment,
+): Refusal | null {
+  return archived && type !== 'ArchiveDeployment'
+    ? no('DEPLOYMENT_ARCHIVED', `deployment ${id} is archived; its history stays readable`)
+    : null;
+}
+
+function tokenMismatch(command: DeploymentCommand, attempt: Attempt | null): Refusal | null {
+  if (command.type !== 'EndAttempt' && command.type !== 'Heartbeat') return null;
   const token = attempt?.leaseTokenHash ?? null;
-  const needsToken = command.type === 'EndAttempt' || command.type === 'Heartbeat';
-  return needsToken && token !== null && command.leaseTokenHash !== token
-    ? no(
+  return token === null || command.leaseTokenHash === token
+    ? null
+    : no(
         'LEASE_TOKEN_MISMATCH',
         `attempt ${command.attemptId} was started with another lease token`,
-      )
-    : null;
+      );
 }
 
 function notCurrent(
@@ -171,26 +181,26 @@ function update({ command, deployment, circumstances }: Case<'UpdateDeployment'>
   });
 }
 
-function open({ command, deployment, circumstances }: Case<'OpenAttempt'>): Decision {
-  const { scope, attemptId, acknowledgeUnknown, confirmPhrase, meta } = command;
+type Opening = Case<'OpenAttempt'> & { readonly attempt: Attempt | null };
+
+function open(the: Opening): Decision {
+  const { command, deployment, circumstances } = the;
+  const { scope } = command;
   const kind = circumstances.kindOf(scope);
   if (kind === undefined)
     return refuse(no('SCOPE_UNSUPPORTED', `scope "${scope}" is not registered with this service`));
   const refusal =
-    notOpenable(deployment, attemptId, kind) ??
-    (deployment.state === 'unknown' ? notAcknowledged(deployment, command, kind) : null);
+    notOpenable(the, kind) ??
+    notAcknowledged(deployment, command, kind) ??
+    notConfirmed(deployment, command, kind);
   if (refusal !== null) return refuse(refusal);
-  if (kind === 'teardown') {
-    if (deployment.confirmPhrase !== null && confirmPhrase !== deployment.confirmPhrase) {
-      return refuse(
-        no(
-          'TEARDOWN_CONFIRM_MISMATCH',
-          `tearing ${deployment.deploymentId} down needs its confirm phrase, exactly`,
-        ),
-      );
-    }
-    if (deployment.tornDown && deployment.state === 'pending') return unchanged('4');
-  }
+  return kind === 'teardown' && deployment.tornDown && deployment.state === 'pending'
+    ? unchanged('4')
+    : acceptOpening(the, kind);
+}
+
+function acceptOpening({ command, deployment }: Opening, kind: ScopeKind): Decision {
+  const { attemptId, scope, acknowledgeUnknown, meta } = command;
   const unknown = deployment.state === 'unknown';
   const data = given<EventData['attempt_opened']>({
     attemptId,
@@ -210,16 +220,12 @@ function open({ command, deployment, circumstances }: Case<'OpenAttempt'>): Deci
   });
 }
 
-function notOpenable(
-  deployment: Deployment,
-  attemptId: AttemptId,
-  kind: ScopeKind,
-): Refusal | null {
+function notOpenable({ command, deployment, attempt }: Opening, kind: ScopeKind): Refusal | null {
   const { deploymentId: id, currentAttempt } = deployment;
-  if (findAttempt(deployment, attemptId) !== null) {
+  if (attempt !== null) {
     return no(
       'ATTEMPT_EXISTS',
-      `deployment ${id} has an attempt ${attemptId} already; choose another id`,
+      `deployment ${id} has an attempt ${command.attemptId} already; choose another id`,
     );
   }
   if (deployment.tornDown && kind !== 'teardown' && deployment.policy.afterTeardown === 'retire') {
@@ -238,10 +244,22 @@ function notAcknowledged(
   { acknowledgeUnknown, actor }: CommandOf<'OpenAttempt'>,
   kind: ScopeKind,
 ): Refusal | null {
+  if (deployment.state !== 'unknown') return null;
   if (acknowledgeUnknown === undefined || kind === 'teardown') return isUnknown(deployment);
   return actor.kind === 'human'
     ? null
     : no('HUMAN_REQUIRED', 'only a human may acknowledge an unknown state');
+}
+
+function notConfirmed(
+  { deploymentId: id, confirmPhrase }: Deployment,
+  command: CommandOf<'OpenAttempt'>,
+  kind: ScopeKind,
+): Refusal | null {
+  if (kind !== 'teardown' || confirmPhrase === null) return null;
+  return command.confirmPhrase === confirmPhrase
+    ? null
+    : no('TEARDOWN_CONFIRM_MISMATCH', `tearing ${id} down needs its confirm phrase, exactly`);
 }
 
 function resolve({ command, deployment }: Case<'ResolveUnknown'>): Decision {

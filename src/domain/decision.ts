@@ -1,14 +1,15 @@
 /** What the rules answer, and how an answer is put together from a row of `TRANSITIONS`. */
 import type { CommandOf, CommandType, DeploymentCommand } from './command.js';
 import type { Attempt, Deployment } from './deployment.js';
-import type {
-  AttemptId,
-  EventData,
-  Fact,
-  Instant,
-  Result,
-  ScopeKind,
-  State,
+import {
+  given,
+  type AttemptId,
+  type EventData,
+  type Fact,
+  type Instant,
+  type Result,
+  type ScopeKind,
+  type State,
 } from './event-schema.js';
 import type { PolicyDefaults } from './lease.js';
 import type { MemberProblem, Refusal, RefusalCode } from './refusals.js';
@@ -142,14 +143,4 @@ export function alreadyStarted({ attemptId, runner }: Attempt): Refusal {
     'ATTEMPT_ALREADY_STARTED',
     `attempt ${attemptId} was started by ${runner?.id ?? 'another runner'}; this runner must stop`,
   );
-}
-
-/** Leaves out the members that have no value, as events do. */
-export function given<T extends object>(members: { [K in keyof T]: T[K] | undefined }): T {
-  const present: Partial<T> = {};
-  for (const name in members) {
-    const value = members[name];
-    if (value !== undefined) present[name] = value;
-  }
-  return present as T;
 }

@@ -6,6 +6,7 @@
  * rules as a table in `transitions.ts`.
  */
 import {
+  given,
   resultOf,
   type Actor,
   type AttemptId,
@@ -188,15 +189,7 @@ export function evolveAttempt(attempt: Attempt, { type, data, metadata }: Attemp
     case 'cancel_requested':
       return { ...attempt, cancelRequested: true };
     case 'attempt_end':
-      return {
-        ...attempt,
-        state: data.outcome,
-        exitCode: data.exitCode ?? null,
-        code: data.code ?? null,
-        reason: data.reason ?? null,
-        recovered: attempt.recovered || data.late === true,
-        endedAt: metadata.occurredAt,
-      };
+      return endedAttempt(attempt, data, metadata.occurredAt);
     case 'attempt_lost':
       return { ...attempt, state: 'unknown', cause: data.cause };
     case 'attempt_recovered':
@@ -208,6 +201,22 @@ export function evolveAttempt(attempt: Attempt, { type, data, metadata }: Attemp
     case 'late_result_recorded':
       return { ...attempt, lateResults: [...attempt.lateResults, resultOf(data)] };
   }
+}
+
+function endedAttempt(
+  attempt: Attempt,
+  { outcome, exitCode, code, reason, late }: EventData['attempt_end'],
+  endedAt: Instant,
+): Attempt {
+  return {
+    ...attempt,
+    state: outcome,
+    exitCode: exitCode ?? null,
+    code: code ?? null,
+    reason: reason ?? null,
+    recovered: attempt.recovered || late === true,
+    endedAt,
+  };
 }
 
 /** The attempt as `attempt_opened` makes it. */
@@ -258,7 +267,7 @@ export function mergedPolicy(policy: Policy, patch: PolicyPatch | null | undefin
   if (patch === undefined) return policy;
   if (patch === null) return {};
   const merged = Object.entries({ ...policy, ...patch }).filter(([, value]) => value !== null);
-  return Object.fromEntries(merged) as Policy;
+  return Object.fromEntries(merged);
 }
 
 function opened(
@@ -280,79 +289,97 @@ function opened(
 }
 
 function advanced(deployment: Deployment, event: AttemptEvent): Deployment {
-  const { currentAttempt } = deployment;
-  const attempt = currentAttempt === null ? null : evolveAttempt(currentAttempt, event);
-  const next = { ...deployment, currentAttempt: attempt };
+  const { currentAttempt: before, observedAt } = deployment;
+  const currentAttempt = before === null ? null : evolveAttempt(before, event);
   const { recordedAt } = event.metadata;
   switch (event.type) {
     case 'attempt_start':
       return {
-        ...next,
+        ...deployment,
+        currentAttempt,
         observedAt: recordedAt,
         everStarted: true,
-        tornDown: next.tornDown && attempt?.kind !== 'deploy',
+        tornDown: deployment.tornDown && currentAttempt?.kind !== 'deploy',
       };
-    case 'attempt_end':
-      return ended({ ...next, observedAt: recordedAt, settledState: null }, event.data);
+    case 'attempt_end': {
+      const { tornDown, lastReadyAttempt } = targetAfterEnd(deployment, event.data);
+      return {
+        ...deployment,
+        currentAttempt,
+        observedAt: recordedAt,
+        settledState: null,
+        tornDown,
+        lastReadyAttempt,
+      };
+    }
+    case 'unknown_resolved': {
+      const { tornDown, lastReadyAttempt } = targetAfterWord(deployment, event.data.as);
+      return {
+        ...deployment,
+        currentAttempt,
+        settledState: null,
+        attention: null,
+        tornDown,
+        lastReadyAttempt,
+      };
+    }
     case 'attempt_lost':
-      return { ...next, observedAt: event.data.lastHeartbeatAt ?? next.observedAt };
+      return {
+        ...deployment,
+        currentAttempt,
+        observedAt: event.data.lastHeartbeatAt ?? observedAt,
+      };
     case 'attempt_recovered':
-      return { ...next, observedAt: recordedAt };
-    case 'unknown_resolved':
-      return resolved({ ...next, settledState: null, attention: null }, event.data.as);
+      return { ...deployment, currentAttempt, observedAt: recordedAt };
     case 'late_result_recorded':
-      return event.data.conflict === true ? conflicting(next, event) : next;
+      return { ...deployment, currentAttempt, attention: attentionAfter(deployment, event) };
     case 'cancel_requested':
-      return next;
+      return { ...deployment, currentAttempt };
   }
 }
 
-function ended(
+type Target = Pick<Deployment, 'tornDown' | 'lastReadyAttempt'>;
+
+function targetAfterEnd(
   deployment: Deployment,
   { outcome, attemptId }: EventData['attempt_end'],
-): Deployment {
+): Target {
   if (outcome !== 'succeeded') return deployment;
   switch (deployment.currentAttempt?.kind) {
     case 'deploy':
-      return { ...deployment, lastReadyAttempt: attemptId };
+      return { tornDown: deployment.tornDown, lastReadyAttempt: attemptId };
     case 'teardown':
-      return { ...deployment, tornDown: true, lastReadyAttempt: null };
+      return { tornDown: true, lastReadyAttempt: null };
     case 'maintenance':
     case undefined:
       return deployment;
   }
 }
 
-function resolved(deployment: Deployment, as: Resolution): Deployment {
+function targetAfterWord(deployment: Deployment, as: Resolution): Target {
   const { currentAttempt: attempt, lastReadyAttempt } = deployment;
   switch (as) {
     case 'ready': {
       const deployedIt = attempt?.kind === 'deploy' && attempt.startedAt !== null;
       return {
-        ...deployment,
         tornDown: false,
         lastReadyAttempt: deployedIt ? attempt.attemptId : lastReadyAttempt,
       };
     }
     case 'failed':
-      return { ...deployment, tornDown: false };
+      return { tornDown: false, lastReadyAttempt };
     case 'torn_down':
-      return { ...deployment, tornDown: true, lastReadyAttempt: null };
+      return { tornDown: true, lastReadyAttempt: null };
   }
 }
 
-function conflicting(
-  deployment: Deployment,
+function attentionAfter(
+  { attention }: Deployment,
   { data, metadata }: Extract<DeploymentEvent, { type: 'late_result_recorded' }>,
-): Deployment {
+): Deployment['attention'] {
+  if (data.conflict !== true) return attention;
   const { attemptId, outcome } = data;
-  const attention = {
-    kind: 'conflicting_result',
-    attemptId,
-    outcome,
-    at: metadata.recordedAt,
-  } as const;
-  return { ...deployment, attention };
+  return { kind: 'conflicting_result', attemptId, outcome, at: metadata.recordedAt };
 }
 
 function staleRecorded(
@@ -374,15 +401,14 @@ function staleRecorded(
 export function changedMembers(deployment: Deployment, patch: DeclarationPatch): DeclarationPatch {
   const { name, environment, labels, confirmPhrase, policy } = patch;
   const named = name === null ? deployment.deploymentId : name;
-  const changedPolicy = changedPolicyMembers(deployment.policy, policy);
-  return {
-    ...(named !== undefined && named !== deployment.name && { name }),
-    ...(environment !== undefined && environment !== deployment.environment && { environment }),
-    ...(labels !== undefined && !sameMembers(labels ?? {}, deployment.labels) && { labels }),
-    ...(confirmPhrase !== undefined &&
-      confirmPhrase !== deployment.confirmPhrase && { confirmPhrase }),
-    ...(changedPolicy !== undefined && { policy: changedPolicy }),
-  };
+  const relabelled = labels !== undefined && !sameMembers(labels ?? {}, deployment.labels);
+  return given<DeclarationPatch>({
+    name: named === deployment.name ? undefined : name,
+    environment: environment === deployment.environment ? undefined : environment,
+    labels: relabelled ? labels : undefined,
+    confirmPhrase: confirmPhrase === deployment.confirmPhrase ? undefined : confirmPhrase,
+    policy: changedPolicyMembers(deployment.policy, policy),
+  });
 }
 
 function changedPolicyMembers(
@@ -395,7 +421,7 @@ function changedPolicyMembers(
   const changed = Object.entries(patch).filter(
     ([member, value]) => value !== (stands[member] ?? null),
   );
-  return Object.fromEntries(changed) as PolicyPatch;
+  return Object.fromEntries(changed);
 }
 
 /** Whether two declarations say the same once defaults are applied. */

@@ -178,14 +178,19 @@ export type Fact = {
 /** An event as it stands in the log, parsed; all that `evolve` needs to know. */
 export type DeploymentEvent = Fact & { readonly metadata: EventMetadata };
 
+/** Leaves out the members that have no value, as events do. */
+export function given<T extends object>(members: { [K in keyof T]: T[K] | undefined }): T {
+  const present: Partial<T> = {};
+  for (const name in members) {
+    const value = members[name];
+    if (value !== undefined) present[name] = value;
+  }
+  return present as T;
+}
+
 /** Takes the members of a result out of anything that holds them. */
 export function resultOf({ outcome, exitCode, code, reason }: Result): Result {
-  return {
-    outcome,
-    ...(exitCode !== undefined && { exitCode }),
-    ...(code !== undefined && { code }),
-    ...(reason !== undefined && { reason }),
-  };
+  return given<Result>({ outcome, exitCode, code, reason });
 }
 
 /** Version of the data shapes above, written into each event's metadata. */
@@ -203,6 +208,8 @@ const isOneOfOrNull = (words: readonly string[]): Check => {
   const isWord = isOneOf(words);
   return (value) => value === null || isWord(value);
 };
+
+const isActorKind = isOneOf(ACTOR_KINDS);
 
 const ofAttempt = { attemptId: isText } as const;
 const ofResult = { ...ofAttempt, outcome: isOneOf(OUTCOMES) } as const;
@@ -235,15 +242,21 @@ const REQUIRED: {
     trigger: isText,
   },
 };
-const REQUIRED_METADATA: readonly (keyof EventMetadata)[] = [
-  'commandId',
-  'commandDigest',
-  'occurredAt',
-  'recordedAt',
-];
-const CHECKS = new Map(
+const REQUIRED_METADATA: Readonly<Record<Exclude<keyof EventMetadata, 'traceparent'>, Check>> = {
+  schemaVersion: isCount,
+  commandId: isText,
+  commandDigest: isText,
+  actor: (value) => isObject(value) && isText(value['id']) && isActorKind(value['kind']),
+  occurredAt: isText,
+  recordedAt: isText,
+  correlationId: isText,
+  causationId: isText,
+};
+type Checks = readonly (readonly [member: string, accepts: Check])[];
+const CHECKS: ReadonlyMap<string, Checks> = new Map(
   Object.entries(REQUIRED).map(([type, members]) => [type, Object.entries(members)]),
 );
+const METADATA_CHECKS: Checks = Object.entries(REQUIRED_METADATA);
 
 /** Every type of event, in the order of the documentation. */
 export const EVENT_TYPES = Object.keys(REQUIRED) as readonly EventType[];
@@ -261,38 +274,43 @@ export type ParsedEvent =
  */
 export function parseEvent(type: string, data: string, metadata: string): ParsedEvent {
   const checks = CHECKS.get(type);
-  if (checks === undefined) return { ok: false, problem: `unknown event type "${type}"` };
+  if (checks === undefined) return { ok: false, problem: `unknown event type ${shown(type)}` };
   let event: { type: string; data: unknown; metadata: unknown };
   try {
     event = { type, data: JSON.parse(data), metadata: JSON.parse(metadata) };
   } catch (error) {
     return { ok: false, problem: `${type} is not JSON: ${String(error)}` };
   }
-  const problem = problemOf(event.data, event.metadata, checks);
+  const problem =
+    problemOf(event.data, checks) ??
+    problemOf(event.metadata, METADATA_CHECKS, 'metadata.') ??
+    newerVersion(event.metadata as EventMetadata);
   return problem === null
     ? { ok: true, event: event as DeploymentEvent }
     : { ok: false, problem: `${type}: ${problem}` };
 }
 
-function problemOf(
-  data: unknown,
-  metadata: unknown,
-  checks: readonly [string, Check][],
-): string | null {
-  if (!isObject(data)) return 'data is not an object';
-  if (!isObject(metadata)) return 'metadata is not an object';
+function problemOf(value: unknown, checks: Checks, path = ''): string | null {
+  if (!isObject(value)) return `${path === '' ? 'data' : 'metadata'} is ${shown(value)}`;
   for (const [member, accepts] of checks) {
-    if (!accepts(data[member])) return `${member} is ${JSON.stringify(data[member])}`;
+    if (!accepts(value[member])) return `${path}${member} is ${shown(value[member])}`;
   }
-  for (const member of REQUIRED_METADATA) {
-    if (!isText(metadata[member])) return `metadata.${member} is missing`;
-  }
-  const { schemaVersion, actor } = metadata as { schemaVersion?: unknown; actor?: unknown };
-  if (!isObject(actor)) return 'metadata.actor is missing';
-  if (!isCount(schemaVersion)) return 'metadata.schemaVersion is missing';
-  return (schemaVersion as number) > SCHEMA_VERSION
-    ? `schema version ${String(schemaVersion)} was written by a newer Shipslog`
+  return null;
+}
+
+function newerVersion({ schemaVersion }: EventMetadata): string | null {
+  return schemaVersion > SCHEMA_VERSION
+    ? `schema version ${schemaVersion} was written by a newer Shipslog`
     : null;
+}
+
+/** A value in a few words: it may be long, or nested deeper than a stack. */
+function shown(value: unknown): string {
+  if (value === undefined) return 'missing';
+  if (Array.isArray(value)) return 'an array';
+  if (isObject(value)) return 'an object';
+  const text = typeof value === 'string' && value.length > 40 ? `${value.slice(0, 40)}…` : value;
+  return JSON.stringify(text);
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {
