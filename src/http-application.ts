@@ -36,7 +36,11 @@ export async function createHttpApplication(
     bodyParser: false,
     logger,
   };
-  const app = await NestFactory.create<NestFastifyApplication>(api, createHttpAdapter(), nest);
+  const app = await NestFactory.create<NestFastifyApplication>(
+    api,
+    createHttpAdapter(options.limits),
+    nest,
+  );
   configureHttp(app, options);
   return app;
 }

@@ -23,7 +23,7 @@ const SECOND = 1_000;
  * Limits of the server. Node's own are too lax: with them 800 clients that sent a header a second were
  * still connected after 25 s.
  */
-export const LIMITS = {
+const LIMITS = {
   headersTimeoutMs: 5 * SECOND,
   requestTimeoutMs: 10 * SECOND,
   connectionsCheckMs: SECOND,
@@ -34,6 +34,8 @@ export const LIMITS = {
   requestsPerSocketMax: 1_000,
   connectionsMax: 12_000,
 } as const;
+/** Limits of the server that may be set, for tests of what happens at them. */
+export type Limits = { readonly [K in keyof typeof LIMITS]?: number };
 
 /** How the server is reached. */
 export interface HttpOptions {
@@ -41,31 +43,36 @@ export interface HttpOptions {
   readonly host: string;
   /** More names that requests may be addressed to. */
   readonly names?: readonly string[];
+  readonly limits?: Limits;
 }
 
 /** Makes the adapter that a Nest application is created with; `configureHttp` does the rest. */
-export function createHttpAdapter(): FastifyAdapter {
+export function createHttpAdapter(limits: Limits = {}): FastifyAdapter {
+  const { headersTimeoutMs, requestTimeoutMs, connectionsCheckMs, keepAliveMs, ...sizes } = {
+    ...LIMITS,
+    ...limits,
+  };
   return new FastifyAdapter({
     // Nothing here is Express middleware, and bodies have a reader of their own.
     skipMiddie: true,
     multipart: false,
     bodyLimit: BODY_BYTES_MAX,
     http: {
-      headersTimeout: LIMITS.headersTimeoutMs,
-      requestTimeout: LIMITS.requestTimeoutMs,
-      connectionsCheckingInterval: LIMITS.connectionsCheckMs,
-      maxHeaderSize: LIMITS.headerBytesMax,
+      headersTimeout: headersTimeoutMs,
+      requestTimeout: requestTimeoutMs,
+      connectionsCheckingInterval: connectionsCheckMs,
+      maxHeaderSize: sizes.headerBytesMax,
       // Checked by us, so that the answer is a problem like all others.
       requireHostHeader: false,
     },
-    requestTimeout: LIMITS.requestTimeoutMs,
-    keepAliveTimeout: LIMITS.keepAliveMs,
-    maxRequestsPerSocket: LIMITS.requestsPerSocketMax,
+    requestTimeout: requestTimeoutMs,
+    keepAliveTimeout: keepAliveMs,
+    maxRequestsPerSocket: sizes.requestsPerSocketMax,
     // While the server closes, what still arrives on open connections is answered as usual.
     return503OnClosing: false,
     routerOptions: {
       // A path can be as long as the headers; a long id is malformed like any other.
-      maxParamLength: LIMITS.headerBytesMax,
+      maxParamLength: sizes.headerBytesMax,
       // Queries are read by each route, strictly.
       querystringParser: () => ({}),
     },

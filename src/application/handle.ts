@@ -188,7 +188,7 @@ export class CommandPath {
   ): Outcome {
     assert(position !== null, 'an accepted command has a stream');
     if (this.#lastPosition === null || position > this.#lastPosition) this.#lastPosition = position;
-    const attempt = 'attemptId' in command ? findAttempt(deployment, command.attemptId) : null;
+    const attempt = attemptOf(command, events, deployment);
     const first = revision - BigInt(events.length) + 1n;
     const isStart = command.type === 'StartAttempt' && attempt !== null;
     const receipt: Receipt = {
@@ -278,6 +278,18 @@ export class CommandPath {
       detail,
     });
   }
+}
+
+/** The attempt that a command is about; of a repeated open that named none, the one that was made. */
+function attemptOf(
+  command: DeploymentCommand,
+  [cause]: readonly PreparedEvent[],
+  deployment: Deployment,
+): Attempt | null {
+  if (!('attemptId' in command)) return null;
+  const { event } = cause ?? {};
+  const opened = event?.type === 'attempt_opened' ? event.data.attemptId : null;
+  return findAttempt(deployment, opened ?? command.attemptId);
 }
 
 interface Outcome {
