@@ -124,7 +124,7 @@ export function unrecorded(deploymentId: DeploymentId): Deployment {
  *
  * Never throws on a stored event, whatever came before it: history is taken as it is, and the
  * rules about what may follow what belong to `decide`.
- * Shape: a new deployment; the argument is unchanged.   Cost: O(1), but O(attempts) for a stale record.
+ * Shape: a new deployment; the argument is unchanged.   Cost: O(1); O(attempts) for a stale record, O(results) for a late one.
  */
 export function evolve(deployment: Deployment, event: DeploymentEvent): Deployment {
   switch (event.type) {
