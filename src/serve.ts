@@ -4,7 +4,7 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { AddressInfo } from 'node:net';
 import { resolve } from 'node:path';
 import type { Logger } from 'pino';
-import { createHttpApplication } from './api/application.js';
+import { createHttpApplication } from './http-application.js';
 import { createLogger, logSignals, nestLogger } from './observability/logging.js';
 import { isFault } from './ports/faults.js';
 import type { Location, Settings } from './settings.js';
@@ -34,10 +34,14 @@ export async function serve(settings: Settings, options: ServeOptions = {}): Pro
   };
   try {
     const shipslog = ShipslogModule.forSettings(settings, { ...options, onFatal });
-    const app = await createHttpApplication(shipslog, nestLogger(logger));
+    const app = await createHttpApplication(shipslog, {
+      logger: nestLogger(logger),
+      host: settings.host,
+    });
     stop.closes(app, stopLogging);
     await app.listen(settings.port, settings.host);
-    logger.info(welcome(app, settings));
+    // For people, whatever the form of the log; the log itself goes to stderr.
+    process.stdout.write(`${welcome(app, settings)}\n`);
   } catch (error) {
     logger.fatal(error instanceof Error ? error.message : String(error));
     if (!isFault(error)) logger.debug({ err: error }, 'could not start');

@@ -49,13 +49,14 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
 }
 
 async function openLog(options: StoresOptions): Promise<EventStore> {
-  const { eventStore, acceptLoss, onFatal } = options;
+  const { eventStore, acceptLoss, onFatal, clock } = options;
   switch (eventStore.kind) {
     case 'memory':
       return new MemoryEventStore();
     case 'sqlite':
       return openSqliteEventStore({
         file: eventStore.file,
+        clock,
         ...(acceptLoss !== undefined && { acceptLoss }),
         ...(onFatal !== undefined && { onFatal }),
       });
