@@ -1,3 +1,5 @@
+import { Fault } from './faults.js';
+
 /** A place of an event in the whole log: grows with it, may have gaps. Decimal string in JSON. */
 export type Position = bigint;
 /** A place of an event in its stream, from 0 without gaps. Decimal string in JSON. */
@@ -118,3 +120,35 @@ export interface EventStore {
 export const STREAM_PREFIX = 'deployment-';
 /** Limit of one append, data and metadata together. EventStoreDB refuses more than 1 MiB of data. */
 export const APPEND_BYTES_MAX = 1024 * 1024;
+/** Limit of one append. A command writes one to three events; more come from an import. */
+export const APPEND_EVENTS_MAX = 100;
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+const UTF8_BYTES_PER_UNIT_MAX = 3;
+
+/**
+ * Checks what every store refuses, before it is asked: the same bounds whatever the store.
+ * @throws {Fault} EVENT_TOO_LARGE.
+ * @throws {RangeError} for a defect of the caller: no event or too many, an id that is no UUID or twice there.
+ */
+export function assertAppendable(events: readonly NewEvent[]): void {
+  if (events.length < 1 || events.length > APPEND_EVENTS_MAX) {
+    throw new RangeError(`an append has 1 to ${String(APPEND_EVENTS_MAX)} events`);
+  }
+  if (!events.every(({ id }) => UUID.test(id))) throw new RangeError('an event id is a UUID');
+  if (events.length > 1 && new Set(events.map(({ id }) => id)).size < events.length) {
+    throw new RangeError('the events of an append have ids of their own');
+  }
+  const units = events.reduce((sum, { data, metadata }) => sum + data.length + metadata.length, 0);
+  if (units * UTF8_BYTES_PER_UNIT_MAX <= APPEND_BYTES_MAX) return;
+  const bytes = events.reduce(
+    (sum, { data, metadata }) => sum + Buffer.byteLength(data) + Buffer.byteLength(metadata),
+    0,
+  );
+  if (bytes > APPEND_BYTES_MAX) {
+    throw new Fault(
+      'EVENT_TOO_LARGE',
+      `${String(bytes)} bytes in one append; the limit is ${String(APPEND_BYTES_MAX)}`,
+    );
+  }
+}

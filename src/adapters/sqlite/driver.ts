@@ -6,6 +6,8 @@ import {
   fsyncSync,
   mkdirSync,
   openSync,
+  renameSync,
+  rmSync,
   statSync,
 } from 'node:fs';
 import type { Stats } from 'node:fs';
@@ -111,6 +113,27 @@ export function assertOurs(path: string, kind: FileKind): void {
   }
 }
 
+/**
+ * Makes a new file under another name and gives it its own when it is whole, so that a crash leaves
+ * either no file or a good one. Only for a caller who is alone with the path.
+ * @throws {Fault} STORE_FULL, STORE_UNAVAILABLE.
+ */
+export function createDatabase(path: string, kind: FileKind): void {
+  const draft = `${path}-new`;
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    for (const left of [draft, `${draft}-journal`]) rmSync(left, { force: true });
+    closeSync(openSync(draft, 'wx', 0o600));
+    const database = new DatabaseSync(draft);
+    initialise(database, kind);
+    database.close();
+    renameSync(draft, path);
+    syncFolder(dirname(path));
+  } catch (error) {
+    throw asFault(error, path, 'open');
+  }
+}
+
 /** Opens a file for its locks alone: no mode, no schema, nothing written. */
 export function openLockFile(path: string): Database {
   createPrivately(path);
@@ -143,6 +166,16 @@ export function resultOf(error: unknown): number | null {
 /** The version of the SQLite library in use, e.g. `3.53.0`. */
 export function sqliteVersion(database: Database): string {
   return String(pragma(database, 'SELECT sqlite_version()'));
+}
+
+/** The version of the SQLite library that comes with Node, or with its drop-in. */
+export function libraryVersion(): string {
+  const database = new DatabaseSync(':memory:');
+  try {
+    return sqliteVersion(database);
+  } finally {
+    database.close();
+  }
 }
 
 /** Runs a pragma or a query and gives the first column of its first row; null without a row. */

@@ -1,0 +1,348 @@
+import { hash } from 'node:crypto';
+import { statSync } from 'node:fs';
+import { Fault } from '../../ports/faults.js';
+import {
+  asFault,
+  createDatabase,
+  openDatabase,
+  sqliteVersion,
+  type Database,
+  type Statement,
+  type Synchronous,
+} from './driver.js';
+import {
+  EVENT_COLUMNS,
+  EVENT_LOG,
+  NO_REVISION,
+  toEvent,
+  type AppendOutcome,
+  type AppendRequest,
+  type EventRow,
+} from './event-log.js';
+import { EMPTY_HEAD, HeadFile, type Head } from './head-file.js';
+
+export interface LogWriterOptions {
+  /** Resolved path of the log file; the caller owns it. */
+  readonly path: string;
+  readonly synchronous: Synchronous;
+  /** Goes on with a log that ends before its last known head. */
+  readonly acceptLoss: boolean;
+  /** Size that the file may reach, in pages of 4 KiB; null for no limit but the disk's. */
+  readonly pagesMax: number | null;
+}
+
+/** What the last known head says of a log that the log does not hold. */
+export interface Loss {
+  /** Positions that are missing, or hold something else; 0 when nobody can tell. */
+  readonly first: number;
+  readonly last: number;
+  /** The same in words. */
+  readonly detail: string;
+}
+
+/**
+ * The write-ahead log is copied into the file when it has about so many pages (16 MiB). Fewer make appends
+ * wait for more copies of the same pages, more make each of these waits longer.
+ */
+const CHECKPOINT_PAGES = 4_000;
+/** Pages that a commit writes beside those of its events: roots, the sequence. */
+const PAGES_PER_COMMIT = 2;
+/** Pages that an event touches: its row and its leaf in each of the two indexes. */
+const PAGES_PER_EVENT = 2.5;
+const PAGE_BYTES = 4_096;
+/** What is tried to see whether a full disk has room again: more than an ordinary command needs. */
+const ROOM_PAGES = 16;
+/** Milliseconds to wait for somebody else's lock on the file, such as a shell's. */
+const BUSY_TIMEOUT_MS = 1_000;
+
+/**
+ * The one connection that writes the log and copies its write-ahead log into the file. Synchronous: it
+ * belongs into a thread of its own.
+ */
+export class LogWriter {
+  /** What this opening gave up; null when nothing was missing. */
+  readonly loss: Loss | null;
+  /** False when nothing told where the log must end, as after a restore of the log alone. */
+  readonly endWasKnown: boolean;
+  readonly sqliteVersion: string;
+  readonly #path: string;
+  readonly #database: Database;
+  readonly #statements: Statements;
+  readonly #headFile: HeadFile;
+  #head: Head;
+  #lastWritten: { readonly event: EventIdentity; readonly position: number } | null = null;
+  #pagesSinceCheckpoint = 0;
+
+  private constructor({ path, database, loss, endWasKnown }: Opened) {
+    this.loss = loss;
+    this.endWasKnown = endWasKnown;
+    this.sqliteVersion = sqliteVersion(database);
+    this.#path = path;
+    this.#database = database;
+    this.#statements = prepare(database);
+    this.#head = headOf(database);
+    this.#headFile = HeadFile.open(headPath(path), this.#head);
+  }
+
+  /**
+   * Opens the log, creating it when there is none, and compares its end with the last known head.
+   *
+   * Cost: the tail only, whatever the length of the log.
+   * @throws {Fault} STORE_CORRUPT when acknowledged events are missing and the loss is not accepted.
+   */
+  static open(options: LogWriterOptions): LogWriter {
+    const { path, synchronous } = options;
+    try {
+      const known = HeadFile.read(headPath(path));
+      if (statSync(path, { throwIfNoEntry: false }) === undefined) {
+        refuseUnlessAccepted(lossOf(known, null), options);
+        createDatabase(path, EVENT_LOG);
+      }
+      const busyTimeoutMs = BUSY_TIMEOUT_MS;
+      const database = openDatabase(path, { kind: EVENT_LOG, synchronous, busyTimeoutMs });
+      try {
+        return LogWriter.#openChecked(database, known, options);
+      } catch (error) {
+        database.close();
+        throw error;
+      }
+    } catch (error) {
+      throw asFault(error, path, 'open');
+    }
+  }
+
+  static #openChecked(database: Database, known: Known, options: LogWriterOptions): LogWriter {
+    const { path, pagesMax } = options;
+    // Checkpoints are made outside of commits, where nobody waits and their errors are seen.
+    database.exec('PRAGMA wal_autocheckpoint = 0');
+    if (pagesMax !== null) database.exec(`PRAGMA max_page_count = ${String(pagesMax)}`);
+    const loss = lossOf(known, database);
+    refuseUnlessAccepted(loss, options);
+    if (loss !== null) record(loss, database);
+    const endWasKnown = typeof known === 'object' || headOf(database).position === 0;
+    return new LogWriter({ path, database, loss, endWasKnown });
+  }
+
+  /** Position of the last event that is settled; 0 in an empty log. */
+  get position(): number {
+    return this.#head.position;
+  }
+
+  /**
+   * Appends a group in one transaction, each append checked on its own, and returns when all of it is on
+   * the disk. A conflict is an outcome, not an error; an error is of the whole group.
+   * @throws {Fault} STORE_FULL, STORE_UNAVAILABLE: nothing was written. OUTCOME_UNKNOWN and others:
+   *   perhaps it was; this writer must not be used again.
+   */
+  append(group: readonly AppendRequest[]): AppendOutcome[] {
+    try {
+      this.#statements.begin.run();
+      const before = this.#pagesSinceCheckpoint;
+      const outcomes = group.map((request) => this.#appendOne(request));
+      if (this.#pagesSinceCheckpoint === before) {
+        this.#statements.rollback.run();
+      } else {
+        this.#statements.commit.run();
+        this.#pagesSinceCheckpoint += PAGES_PER_COMMIT;
+      }
+      return outcomes;
+    } catch (error) {
+      this.#lastWritten = null;
+      if (this.#database.isTransaction) this.#statements.rollback.run();
+      throw asFault(error, this.#path, 'write');
+    }
+  }
+
+  /**
+   * Does what the last group left to do and nobody waits for: notes the head, copies the write-ahead log.
+   * @throws {Fault} when the disk failed; this writer must not be used again.
+   */
+  settle(): void {
+    try {
+      this.#noteHead();
+      if (this.#pagesSinceCheckpoint >= CHECKPOINT_PAGES) this.#checkpoint('PASSIVE');
+    } catch (error) {
+      const fault = asFault(error, this.#path, 'write');
+      // The write-ahead log still has everything, and the next append says that there is no room.
+      if (!(fault instanceof Fault && fault.code === 'STORE_FULL')) throw fault;
+    }
+  }
+
+  /** Tells whether the disk has room again, by writing something. @throws {Fault} as `append`. */
+  hasRoom(): boolean {
+    try {
+      this.#database.exec(
+        `INSERT INTO room VALUES (zeroblob(${String(ROOM_PAGES * PAGE_BYTES)})); DELETE FROM room`,
+      );
+      this.#pagesSinceCheckpoint += 2 * ROOM_PAGES;
+      return true;
+    } catch (error) {
+      const fault = asFault(error, this.#path, 'write');
+      if (fault instanceof Fault && fault.code === 'STORE_FULL') return false;
+      throw fault;
+    }
+  }
+
+  /** Leaves one whole file behind. */
+  close(): void {
+    try {
+      this.#noteHead();
+      this.#checkpoint('TRUNCATE');
+      this.#headFile.close();
+      this.#database.close();
+    } catch (error) {
+      throw asFault(error, this.#path, 'write');
+    }
+  }
+
+  #appendOne(request: AppendRequest): AppendOutcome {
+    const { stream, expected, events } = request;
+    const [actual] = (this.#statements.actual.get(stream) as [number] | undefined) ?? [NO_REVISION];
+    if (actual !== expected) return this.#repeated(request) ?? { revision: actual, position: 0 };
+    if (events.some(({ id }) => this.#statements.known.get(id) !== undefined)) {
+      return { revision: actual, position: 0 };
+    }
+    let revision = expected;
+    let position = 0;
+    for (const event of events) {
+      const { id, type, data, metadata } = event;
+      const row = [stream, ++revision, id, type, data, metadata] as const;
+      position = Number(this.#statements.insert.run(...row).lastInsertRowid);
+      this.#lastWritten = { event: row, position };
+      this.#pagesSinceCheckpoint += PAGES_PER_EVENT + data.length / PAGE_BYTES;
+    }
+    return { revision, position };
+  }
+
+  /** The first outcome of an append whose events the stream holds at just this place; else null. */
+  #repeated({ stream, expected, events }: AppendRequest): AppendOutcome | null {
+    const last = expected + events.length;
+    const held = this.#statements.held.all(stream, expected + 1, last) as [string, number][];
+    const isSame =
+      held.length === events.length &&
+      held.every(([id], index) => id === events[index]?.id.replaceAll('-', ''));
+    return isSame ? { revision: last, position: held.at(-1)?.[1] ?? 0 } : null;
+  }
+
+  #noteHead(): void {
+    if (this.#lastWritten === null) return;
+    const { event, position } = this.#lastWritten;
+    this.#head = { position, hash: hashOf(position, event) };
+    this.#headFile.write(this.#head);
+    this.#lastWritten = null;
+  }
+
+  #checkpoint(mode: 'PASSIVE' | 'TRUNCATE'): void {
+    this.#database.exec(`PRAGMA wal_checkpoint(${mode})`);
+    this.#headFile.sync();
+    this.#pagesSinceCheckpoint = 0;
+  }
+}
+
+interface Statements {
+  readonly begin: Statement;
+  readonly commit: Statement;
+  readonly rollback: Statement;
+  /** stream → revision of its last event */
+  readonly actual: Statement;
+  /** id → anything when the log has it */
+  readonly known: Statement;
+  /** stream, first, last → id without dashes, position */
+  readonly held: Statement;
+  /** stream, revision, id, type, data, metadata */
+  readonly insert: Statement;
+}
+
+function prepare(database: Database): Statements {
+  const rows = (sql: string): Statement => {
+    const statement = database.prepare(sql);
+    statement.setReturnArrays(true);
+    return statement;
+  };
+  return {
+    begin: database.prepare('BEGIN IMMEDIATE'),
+    commit: database.prepare('COMMIT'),
+    rollback: database.prepare('ROLLBACK'),
+    actual: rows('SELECT revision FROM events WHERE stream = ? ORDER BY revision DESC LIMIT 1'),
+    known: rows(`SELECT 1 FROM events WHERE event_id = unhex(?, '-')`),
+    held: rows(
+      `SELECT lower(hex(event_id)), position FROM events
+       WHERE stream = ? AND revision BETWEEN ? AND ? ORDER BY revision`,
+    ),
+    insert: database.prepare(
+      `INSERT INTO events (stream, revision, event_id, type, data, metadata)
+       VALUES (?, ?, unhex(?, '-'), ?, ?, ?)`,
+    ),
+  };
+}
+
+/** All of an event but its position: stream, revision, id, type, data, metadata. */
+type EventIdentity = readonly [string, number, string, string, string, string];
+type Known = ReturnType<typeof HeadFile.read>;
+
+interface Opened {
+  readonly path: string;
+  readonly database: Database;
+  readonly loss: Loss | null;
+  readonly endWasKnown: boolean;
+}
+
+function headPath(path: string): string {
+  return `${path}-head`;
+}
+
+/** What a log lacks of what its last known head says; `database` null for a log that is gone. */
+function lossOf(known: Known, database: Database | null): Loss | null {
+  if (known === 'none') return null;
+  if (known === 'damaged') {
+    return { first: 0, last: 0, detail: 'its head file is damaged: events may be missing' };
+  }
+  const last = known.position;
+  const end = database === null ? 0 : headOf(database).position;
+  if (end < last) {
+    const range = `positions ${String(end + 1)} to ${String(last)}`;
+    return { first: end + 1, last, detail: `${range} were acknowledged and are missing` };
+  }
+  if (last === 0 || database === null || headAt(database, last).hash === known.hash) return null;
+  const detail = `position ${String(last)} holds another event than the one that was acknowledged`;
+  return { first: last, last, detail };
+}
+
+function refuseUnlessAccepted(loss: Loss | null, options: LogWriterOptions): void {
+  if (loss === null || options.acceptLoss) return;
+  throw new Fault(
+    'STORE_CORRUPT',
+    `${options.path}: ${loss.detail}; restore a newer copy, or accept the loss to go on without`,
+  );
+}
+
+/** Keeps what was given up, and its positions free for ever: whoever saw them must not meet others there. */
+function record({ first, last }: Loss, database: Database): void {
+  database.exec('BEGIN IMMEDIATE');
+  database.prepare('INSERT INTO losses VALUES (?, ?)').run(first, last);
+  const end = Math.max(last, headOf(database).position);
+  database.prepare(`DELETE FROM sqlite_sequence WHERE name = 'events'`).run();
+  database.prepare(`INSERT INTO sqlite_sequence VALUES ('events', ?)`).run(end);
+  database.exec('COMMIT');
+}
+
+function headOf(database: Database): Head {
+  const last = database.prepare('SELECT max(position) FROM events');
+  last.setReturnArrays(true);
+  const [position] = last.get() as readonly [number | null];
+  return position === null ? EMPTY_HEAD : headAt(database, position);
+}
+
+/** The head that a log had when this was its last position. */
+function headAt(database: Database, position: number): Head {
+  const statement = database.prepare(`SELECT ${EVENT_COLUMNS} FROM events WHERE position = ?`);
+  statement.setReturnArrays(true);
+  const row = statement.get(position) as EventRow | undefined;
+  if (row === undefined) return { position, hash: '' };
+  const { id, stream, type, data, metadata } = toEvent(row);
+  return { position, hash: hashOf(position, [stream, row[2], id, type, data, metadata]) };
+}
+
+function hashOf(position: number, event: EventIdentity): string {
+  return hash('sha256', JSON.stringify([position, ...event]));
+}

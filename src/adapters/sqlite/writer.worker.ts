@@ -1,0 +1,67 @@
+/** The thread that writes the log: takes one group at a time, answers when it is on the disk. */
+import { parentPort, workerData } from 'node:worker_threads';
+import { Fault } from '../../ports/faults.js';
+import { LogWriter, type LogWriterOptions } from './log-writer.js';
+import { toGroup, toPlaces, type FromWriter, type ToWriter } from './writer-messages.js';
+
+const port = parentPort;
+if (port === null) throw new Error('this file runs as a worker thread');
+const say = (message: FromWriter): void => {
+  port.postMessage(message);
+};
+
+function start(): void {
+  try {
+    const writer = LogWriter.open(workerData as LogWriterOptions);
+    const { position, sqliteVersion, loss, endWasKnown } = writer;
+    say({ type: 'opened', position, sqliteVersion, loss, endWasKnown });
+    port?.on('message', (message: ToWriter) => {
+      serve(writer, message);
+    });
+  } catch (error) {
+    stop(error);
+  }
+}
+
+function serve(writer: LogWriter, message: ToWriter): void {
+  try {
+    switch (message.type) {
+      case 'group':
+        write(writer, message);
+        return;
+      case 'room':
+        say({ type: 'room', hasRoom: writer.hasRoom() });
+        return;
+      case 'close':
+        writer.close();
+        say({ type: 'closed' });
+        port?.close();
+    }
+  } catch (error) {
+    stop(error);
+  }
+}
+
+function write(writer: LogWriter, message: Extract<ToWriter, { type: 'group' }>): void {
+  try {
+    say({ type: 'committed', places: toPlaces(writer.append(toGroup(message))) });
+  } catch (error) {
+    if (!isHarmless(error)) throw error;
+    say({ type: 'failed', code: error.code, detail: error.message });
+    return;
+  }
+  writer.settle();
+}
+
+function isHarmless(error: unknown): error is Fault {
+  return error instanceof Fault && ['STORE_FULL', 'STORE_UNAVAILABLE'].includes(error.code);
+}
+
+/** Says why and touches the file no more: after an I/O error only reopening tells what is on the disk. */
+function stop(error: unknown): void {
+  port?.removeAllListeners('message');
+  if (error instanceof Fault) say({ type: 'stopped', code: error.code, detail: error.message });
+  else throw error;
+}
+
+start();
