@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import type { Position } from '../../ports/event-store.js';
 import { Fault } from '../../ports/faults.js';
 import type {
@@ -56,6 +57,22 @@ export function openSqliteReadModels(path: string): ReadModels {
   const database = openDatabase(path, {
     kind: KIND,
     synchronous: 'normal',
+    busyTimeoutMs: BUSY_TIMEOUT_MS,
+  });
+  return new SqliteReadModels(path, database);
+}
+
+/**
+ * Opens the read models in a SQLite file to read only, beside whoever writes them.
+ * @throws {Fault} STORE_UNAVAILABLE when there is no such file; STORE_FOREIGN, STORE_CORRUPT.
+ */
+export function openSqliteReadModelsToRead(path: string): ReadModels {
+  if (!existsSync(path))
+    throw new Fault('STORE_UNAVAILABLE', `there are no read models at ${path}`);
+  refuseEmptyFile(path, KIND);
+  const database = openDatabase(path, {
+    kind: KIND,
+    readOnly: true,
     busyTimeoutMs: BUSY_TIMEOUT_MS,
   });
   return new SqliteReadModels(path, database);
