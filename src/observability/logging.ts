@@ -17,7 +17,7 @@ export function createLogger({ level, format }: LoggingOptions): Logger {
     ? pretty({
         destination: 2,
         sync: true,
-        colorize: process.env['NO_COLOR'] === undefined,
+        colorize: process.stderr.isTTY && process.env['NO_COLOR'] === undefined,
         ignore: 'pid,hostname',
       })
     : destination({ dest: 2, sync: true });
@@ -56,8 +56,12 @@ export function nestLogger(logger: Logger): LoggerService {
     verbose: (message: unknown, ...context: unknown[]) =>
       logger.trace(told(context), String(message)),
     warn: (message: unknown, ...context: unknown[]) => logger.warn(told(context), String(message)),
-    error: (message: unknown, ...context: unknown[]) =>
-      logger.error({ ...told(context), stack: context[0] }, String(message)),
+    error: (message: unknown, ...context: unknown[]) => {
+      // What a start fails with is thrown as well, and told once by whoever started.
+      const isThrown = context.at(-1) === 'ExceptionHandler';
+      const level = isThrown ? 'debug' : 'error';
+      logger[level]({ ...told(context), stack: context[0] }, String(message));
+    },
     fatal: (message: unknown, ...context: unknown[]) =>
       logger.fatal({ ...told(context), stack: context[0] }, String(message)),
   };

@@ -253,33 +253,41 @@ interface FoldedAttempt {
 function foldByHand(events: readonly EventBody[]) {
   const attempts = new Map<unknown, FoldedAttempt>();
   const transitions: unknown[] = [];
-  let [state, reason, since, tornDown]: unknown[] = [null, null, null, false];
+  let [state, reason, since]: unknown[] = [null, null, null];
   for (const { type, data, recordedAt } of events) {
-    const attempt = attempts.get(data['attemptId']);
-    if (type === 'state_transition') {
-      expect(data['from']).toBe(state);
-      transitions.push([data['from'], data['to']]);
-      [state, reason, since] = [data['to'], data['reason'] ?? null, recordedAt];
-    } else if (type === 'attempt_opened') {
-      const { attemptId, number, scope } = data;
-      attempts.set(attemptId, {
-        ...{ attemptId, number, scope },
-        ...{ state: 'pending', exitCode: null, as: null },
-      });
-    } else if (type === 'attempt_start') attempt!.state = 'running';
-    else if (type === 'attempt_lost') attempt!.state = 'unknown';
-    else if (type === 'unknown_resolved') attempt!.as = data['as'];
-    else if (type === 'attempt_end') {
-      Object.assign(attempt!, { state: data['outcome'], exitCode: data['exitCode'] ?? null });
-      tornDown = attempt!.scope === 'teardown' && data['outcome'] === 'succeeded';
-    }
+    foldAttempt(attempts, type, data);
+    if (type !== 'state_transition') continue;
+    expect(data['from']).toBe(state);
+    transitions.push([data['from'], data['to']]);
+    [state, reason, since] = [data['to'], data['reason'] ?? null, recordedAt];
   }
   const { revision, position } = events.at(-1)!;
+  const tornDown = [...attempts.values()].some(
+    (attempt) => attempt.scope === 'teardown' && attempt.state === 'succeeded',
+  );
   return {
     deployment: { state, reason, since, tornDown, revision, position },
     attempts,
     transitions,
   };
+}
+
+function foldAttempt(
+  attempts: Map<unknown, FoldedAttempt>,
+  type: string,
+  data: EventBody['data'],
+): void {
+  const { attemptId, number, scope } = data;
+  const attempt = attempts.get(attemptId)!;
+  if (type === 'attempt_opened') {
+    const fresh = { state: 'pending', exitCode: null, as: null };
+    attempts.set(attemptId, { attemptId, number, scope, ...fresh });
+  } else if (type === 'attempt_start') attempt.state = 'running';
+  else if (type === 'attempt_lost') attempt.state = 'unknown';
+  else if (type === 'unknown_resolved') attempt.as = data['as'];
+  else if (type === 'attempt_end') {
+    [attempt.state, attempt.exitCode] = [data['outcome'], data['exitCode'] ?? null];
+  }
 }
 
 /** Looks again and again until it is so; the test's own time limit ends it. */
