@@ -14,6 +14,7 @@ import {
   type Revision,
 } from '../ports/event-store.js';
 import { Fault, isFault } from '../ports/faults.js';
+import { emit } from '../ports/signals.js';
 
 /** A deployment folded up to a revision; -1 and null before the first event. */
 export interface Folded {
@@ -217,10 +218,13 @@ export class Lane {
     const before = this.#tail;
     const expected = revision === -1n ? 'no_stream' : revision;
     const stored = events.map((prepared) => prepared.stored);
+    const sentAtMs = clock.monotonicMs();
     let unknown: Fault | null = null;
     for (let repeats = 0; ; repeats += 1) {
       try {
-        return await store.append(this.stream, expected, stored);
+        const appended = await store.append(this.stream, expected, stored);
+        emit('append', { events: stored.length, ms: clock.monotonicMs() - sentAtMs });
+        return appended;
       } catch (error) {
         if (isFault(error, 'OUTCOME_UNKNOWN')) unknown = error;
         else if (unknown === null || !isFault(error, 'STORE_UNAVAILABLE')) throw error;

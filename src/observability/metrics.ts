@@ -29,6 +29,9 @@ export interface Metrics {
 /** Seconds; a command on the embedded log takes 0.2 to 10 ms, one on a remote log or in a queue more. */
 const SHORT = [0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
 
+/** Fewer, since there is one series for each route and status. */
+const REQUESTS = [0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1, 5];
+
 /** Begins to count. */
 export function startMetrics(gauges: Gauges): Metrics {
   const registry = new Registry();
@@ -81,7 +84,7 @@ function countRequests(registers: Registry[]): () => void {
     name: 'shipslog_http_request_duration_seconds',
     help: 'Time from the head of a request to the end of its answer.',
     labelNames: ['method', 'route', 'status'],
-    buckets: SHORT,
+    buckets: REQUESTS,
     registers,
   });
   return listen('request', ({ method, route, status, ms }) => {
@@ -150,22 +153,42 @@ function registerGauges(registers: Registry[], { deploymentsByState, lag }: Gaug
       }
     },
   });
-  const gauge = (name: string, help: string): Gauge =>
-    new Gauge({ name, help, labelNames: ['projection'], registers });
-  const events = gauge('shipslog_projection_lag_events', 'Events not folded in yet.');
-  const parked = gauge('shipslog_projection_parked_streams', 'Streams that could not be folded.');
-  const seconds: Gauge = new Gauge({
+  // One look serves the gauges of one scrape.
+  let looking: ReturnType<Gauges['lag']> | null = null;
+  const look = (): ReturnType<Gauges['lag']> =>
+    (looking ??= lag().finally(() => {
+      looking = null;
+    }));
+  for (const { name, help, member } of LAG_GAUGES) {
+    const gauge: Gauge = new Gauge({
+      name,
+      help,
+      labelNames: ['projection'],
+      registers,
+      collect: async () => {
+        for (const projection of await look()) {
+          const value = projection[member];
+          if (value !== null) gauge.set({ projection: projection.name }, value);
+        }
+      },
+    });
+  }
+}
+
+const LAG_GAUGES = [
+  {
+    name: 'shipslog_projection_lag_events',
+    help: 'Events that the read model does not show yet.',
+    member: 'lagEvents',
+  },
+  {
     name: 'shipslog_projection_lag_seconds',
     help: 'Time since the read model was last level with the log.',
-    labelNames: ['projection'],
-    registers,
-    // One look serves the three gauges; this one is registered last and collected with them.
-    collect: async () => {
-      for (const { name: projection, lagEvents, lagSeconds, parked: count } of await lag()) {
-        if (lagEvents !== null) events.set({ projection }, lagEvents);
-        if (lagSeconds !== null) seconds.set({ projection }, lagSeconds);
-        parked.set({ projection }, count);
-      }
-    },
-  });
-}
+    member: 'lagSeconds',
+  },
+  {
+    name: 'shipslog_projection_parked_streams',
+    help: 'Streams that could not be folded and wait.',
+    member: 'parked',
+  },
+] as const;
