@@ -133,7 +133,8 @@ const headers = fc.dictionary(
   { maxKeys: 3 },
 );
 
-const query: fc.Arbitrary<readonly (readonly [string, string])[]> = fc.array(
+const noQuery: fc.Arbitrary<readonly (readonly [string, string])[]> = fc.constant([]);
+const query: typeof noQuery = fc.array(
   fc.tuple(
     fc.constantFrom(
       'limit',
@@ -183,7 +184,7 @@ const request = fc.constantFrom(...ROUTES).chain((route) =>
       file: oddText,
     }),
     isRaw: fc.boolean(),
-    query: fc.oneof({ weight: 2, arbitrary: fc.constant([]) }, { weight: 1, arbitrary: query }),
+    query: fc.oneof({ weight: 2, arbitrary: noQuery }, { weight: 1, arbitrary: query }),
     headers,
     body: fc.option(bodyFor(route), { nil: null }),
   }),
