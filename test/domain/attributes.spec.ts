@@ -216,6 +216,20 @@ describe('an attempt, attribute by attribute', () => {
     });
   });
 
+  it('has null where its start, or its end, told nothing', () => {
+    expect(attemptAfter([...pending(), started('a1')])).toMatchObject({
+      runner: null,
+      leaseTokenHash: null,
+      leaseMs: null,
+      meta: null,
+    });
+    expect(attemptAfter([...running(), ended('a1', 'failed')])).toMatchObject({
+      exitCode: null,
+      code: null,
+      reason: null,
+    });
+  });
+
   it('ends as its result says', () => {
     for (const outcome of ['succeeded', 'failed', 'cancelled'] as const) {
       const result = { exitCode: 3, code: 'E', reason: 'so it was' };

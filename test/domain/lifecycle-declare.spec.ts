@@ -159,7 +159,16 @@ describe('updating a deployment (row 21)', () => {
 
   it('changes a policy by member', () => {
     given(declared)
-      .when(update({ policy: { leaseMs: 60_000, lateResults: null, afterTeardown: 'retire' } }))
+      .when(
+        update({
+          policy: {
+            leaseMs: 60_000,
+            heartbeatMs: null,
+            lateResults: null,
+            afterTeardown: 'retire',
+          },
+        }),
+      )
       .then([updated({ policy: { lateResults: null, afterTeardown: 'retire' } })], {
         policy: { leaseMs: 60_000, afterTeardown: 'retire' },
       });
