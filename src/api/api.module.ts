@@ -4,6 +4,7 @@ import {
   type FactoryProvider,
   type ModuleMetadata,
 } from '@nestjs/common';
+import { LiveController } from './live.controller.js';
 import { CommandsController, QueriesController } from './messages.controller.js';
 import { ServiceController } from './service.controller.js';
 import { API_SERVICES, type ApiServices } from './services.js';
@@ -21,7 +22,7 @@ export class ApiModule {
     return {
       module: ApiModule,
       imports,
-      controllers: [CommandsController, QueriesController, ServiceController],
+      controllers: [CommandsController, QueriesController, LiveController, ServiceController],
       providers: [{ provide: API_SERVICES, inject, useFactory }],
     };
   }

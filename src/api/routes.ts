@@ -89,8 +89,18 @@ export interface ServiceRoute extends RouteOptions {
   readonly success: 200 | 202 | 302;
 }
 
+/** A route that follows the log for as long as the caller stays. */
+export interface StreamRoute extends RouteOptions {
+  readonly does: 'stream';
+  readonly parameters: typeof FOLLOWING;
+}
+
 /** Any route. */
-export type Route = CommandRoute | QueryRoute | ServiceRoute;
+export type Route = CommandRoute | QueryRoute | StreamRoute | ServiceRoute;
+
+const FOLLOWING = {
+  after: after('The position after which to begin; the next event, when absent.'),
+} as const satisfies Parameters;
 
 const DEPLOYMENT = '/v1/deployments/{deploymentId}';
 const ATTEMPT = `${DEPLOYMENT}/attempts/{attemptId}` as const;
@@ -293,6 +303,26 @@ export const QUERY_ROUTES: readonly QueryRoute[] = [
   }),
 ];
 
+/** Routes that follow the log, as Server-Sent Events or as lines of JSON. */
+export const STREAM_ROUTES: readonly StreamRoute[] = [
+  {
+    does: 'stream',
+    name: 'followEvents',
+    method: 'GET',
+    path: '/v1/events',
+    parameters: FOLLOWING,
+    doc: 'Follows the events of all deployments in log order. Last-Event-ID, or after, resumes without gap or repeat.',
+  },
+  {
+    does: 'stream',
+    name: 'followDeployment',
+    method: 'GET',
+    path: `${DEPLOYMENT}/events`,
+    parameters: FOLLOWING,
+    doc: 'Follows the events of one deployment.',
+  },
+];
+
 /** Routes about the service itself; the controller of services has a method of each name. */
 export const SERVICE_ROUTES = [
   {
@@ -414,7 +444,12 @@ export const SERVICE_ROUTES = [
 export type ServiceName = (typeof SERVICE_ROUTES)[number]['name'];
 
 /** All routes, in the order of the documents. */
-export const ROUTES: readonly Route[] = [...COMMAND_ROUTES, ...QUERY_ROUTES, ...SERVICE_ROUTES];
+export const ROUTES: readonly Route[] = [
+  ...COMMAND_ROUTES,
+  ...QUERY_ROUTES,
+  ...STREAM_ROUTES,
+  ...SERVICE_ROUTES,
+];
 
 /** Checks that a query is made of the parameters that its route declares. */
 function get<const Path extends string, const P extends Parameters>(

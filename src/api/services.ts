@@ -1,5 +1,6 @@
 import type { CommandPath } from '../application/handle.js';
 import type { Projector } from '../application/projector.js';
+import type { Tail } from '../application/tail.js';
 import type { Clock } from '../ports/clock.js';
 import type { EventStore } from '../ports/event-store.js';
 
@@ -9,6 +10,7 @@ export interface ApiServices {
   readonly commands: Pick<CommandPath, 'heartbeat'>;
   readonly projector: Pick<Projector, 'status' | 'rebuild' | 'isCaughtUp'>;
   readonly store: Pick<EventStore, 'health'>;
+  readonly tail: Pick<Tail, 'beginning' | 'follow'>;
   readonly metrics: MetricsText;
   /** Version of the package, for the documents. */
   readonly version: string;
