@@ -4,6 +4,8 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import type { Answer } from './answer.js';
 
+const require = createRequire(import.meta.url);
+
 /** Scripts, styles and data from here only; no inline script or style. */
 const PAGE_POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -60,7 +62,7 @@ export async function docsFile(name: string): Promise<Answer | null> {
   if (type === undefined) return null;
   const known = files.get(name);
   if (known !== undefined) return known;
-  const folder = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'));
+  const folder = dirname(require.resolve('swagger-ui-dist/package.json'));
   const answer = { status: 200, type, body: await readFile(join(folder, name)), headers };
   files.set(name, answer);
   return answer;
