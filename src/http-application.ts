@@ -46,7 +46,7 @@ export async function createHttpApplication(
 }
 
 function apiServices(runtime: ShipslogRuntime): ApiServices & OnApplicationShutdown {
-  const { answers, clock, commands, projector } = runtime;
+  const { answers, clock, commands, projector, tail } = runtime;
   const metrics = startMetrics({
     deploymentsByState: async () => ({ ...(await answers.countByState(CountByState.of({}))) }),
     lag: () => projector.status(),
@@ -55,6 +55,7 @@ function apiServices(runtime: ShipslogRuntime): ApiServices & OnApplicationShutd
     clock,
     commands,
     projector,
+    tail,
     store: runtime.stores.store,
     metrics,
     version: packageVersion(),

@@ -6,6 +6,7 @@ import {
   type DynamicModule,
   type FactoryProvider,
   type ModuleMetadata,
+  type BeforeApplicationShutdown,
   type OnApplicationBootstrap,
   type OnApplicationShutdown,
   type Provider,
@@ -21,11 +22,11 @@ import { LeaseWatch } from './application/lease-watch.js';
 import { Projector } from './application/projector.js';
 import { Answers, GetDeployment, GetStateAt, QUERIES } from './application/queries.js';
 import { Reaper } from './application/reaper.js';
+import { Tail, type Following } from './application/tail.js';
 import { eventView, type DeploymentView, type EventView } from './application/views.js';
 import type { ScopeKind } from './domain/event-schema.js';
 import type { PolicyDefaults } from './domain/lease.js';
 import type { Clock } from './ports/clock.js';
-import { STREAM_PREFIX, type Position } from './ports/event-store.js';
 import type { Fault } from './ports/faults.js';
 import { PROJECTIONS } from './projections/registry.js';
 import { readSettings, type Role, type Settings } from './settings.js';
@@ -70,10 +71,13 @@ interface Opening extends Pick<ShipslogOptions, 'acceptLoss' | 'onFatal'> {
 const OPENING = Symbol('Opening');
 /** One running service: its stores and what works on them. */
 @Injectable()
-export class ShipslogRuntime implements OnApplicationBootstrap, OnApplicationShutdown {
+export class ShipslogRuntime
+  implements OnApplicationBootstrap, BeforeApplicationShutdown, OnApplicationShutdown
+{
   readonly commands: CommandPath;
   readonly answers: Answers;
   readonly projector: Projector;
+  readonly tail: Tail;
   readonly #watch: LeaseWatch;
   readonly #reaper: Reaper;
 
@@ -85,6 +89,7 @@ export class ShipslogRuntime implements OnApplicationBootstrap, OnApplicationShu
     const { store, readModels, journal, leases } = stores;
     const { policy: defaults, scopes, reaperIntervalMs: intervalMs } = settings;
     this.#watch = new LeaseWatch(clock, leases);
+    this.tail = new Tail(store, clock);
     const watch = this.#watch;
     this.commands = new CommandPath({ store, leases: watch, journal, clock, scopes, defaults });
     const { commands } = this;
@@ -106,6 +111,11 @@ export class ShipslogRuntime implements OnApplicationBootstrap, OnApplicationShu
     if (roles.has('projector')) await this.projector.start();
     this.#watch.start();
     if (roles.has('reaper')) void this.projector.caughtUp.then(() => this.#reaper.start());
+  }
+
+  /** Ends streams first: a server does not close while one is open. */
+  async beforeApplicationShutdown(): Promise<void> {
+    await this.tail.close();
   }
 
   async onApplicationShutdown(): Promise<void> {
@@ -148,21 +158,8 @@ export class Shipslog {
    *
    * Ends by `break` or by the signal; the next event is fetched when the last one was taken.
    */
-  async *subscribe(
-    from: { readonly after?: Position | 'start'; readonly signal?: AbortSignal } = {},
-  ): AsyncGenerator<EventView, void, void> {
-    const { store } = this.runtime.stores;
-    const { signal } = from;
-    const after =
-      from.after === undefined ? await store.head() : from.after === 'start' ? null : from.after;
-    const subscription = {
-      ...(after !== null && { after }),
-      ...(signal !== undefined && { signal }),
-    };
-    for await (const { events } of store.subscribe(subscription)) {
-      for (const event of events)
-        if (event.stream.startsWith(STREAM_PREFIX)) yield eventView(event);
-    }
+  async *subscribe(from: Following = {}): AsyncGenerator<EventView, void, void> {
+    for await (const events of this.runtime.tail.follow(from)) yield* events.map(eventView);
   }
 }
 

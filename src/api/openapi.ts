@@ -39,6 +39,11 @@ const HEADERS = {
     schema: { type: 'string' },
     description: 'A revision that is known already: 304 when there is no newer one.',
   },
+  lastEventId: {
+    name: 'Last-Event-ID',
+    schema: { type: 'string', pattern: '^[0-9]{1,19}$' },
+    description: 'The id of the last event that was got; wins over after.',
+  },
   actor: {
     name: 'X-Shipslog-Actor',
     schema: { type: 'string', pattern: '^(human|service|runner):.{1,128}$' },
@@ -131,6 +136,8 @@ function parametersOf(route: Route): readonly Json[] {
         ...queryParameters(route.parameters),
         ...(route.tagged === true ? headersFor(['ifNoneMatch'], route) : []),
       ];
+    case 'stream':
+      return [...queryParameters(route.parameters), ...headersFor(['lastEventId'], route)];
     case 'service':
       return route.answers === 'Heartbeat' ? headersFor(['actor', 'traceparent'], route) : [];
   }
@@ -205,6 +212,8 @@ function responsesOf(route: Route): Json {
       return commandResponses(route);
     case 'query':
       return queryResponses(route);
+    case 'stream':
+      return STREAM_RESPONSES;
     case 'service':
       return serviceResponses(route);
   }
@@ -242,6 +251,16 @@ function queryResponses(route: QueryRoute): Json {
     ...(tagged === true && { 304: { description: 'The revision given is the newest one.' } }),
   };
 }
+
+const STREAM_RESPONSES: Json = {
+  200: {
+    description: 'Events for as long as the caller stays; a ping every 15 s.',
+    content: {
+      'text/event-stream': { schema: { type: 'string' } },
+      [NDJSON_TYPE]: { schema: ref('Event') },
+    },
+  },
+};
 
 function serviceResponses(route: ServiceRoute): Json {
   const { answers, makes, success } = route;

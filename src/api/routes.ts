@@ -93,6 +93,7 @@ export interface ServiceRoute extends RouteOptions {
 export interface StreamRoute extends RouteOptions {
   readonly does: 'stream';
   readonly parameters: typeof FOLLOWING;
+  readonly success: 200;
 }
 
 /** Any route. */
@@ -311,6 +312,7 @@ export const STREAM_ROUTES: readonly StreamRoute[] = [
     method: 'GET',
     path: '/v1/events',
     parameters: FOLLOWING,
+    success: 200,
     doc: 'Follows the events of all deployments in log order. Last-Event-ID, or after, resumes without gap or repeat.',
   },
   {
@@ -319,6 +321,7 @@ export const STREAM_ROUTES: readonly StreamRoute[] = [
     method: 'GET',
     path: `${DEPLOYMENT}/events`,
     parameters: FOLLOWING,
+    success: 200,
     doc: 'Follows the events of one deployment.',
   },
 ];
