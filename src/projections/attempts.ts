@@ -42,24 +42,25 @@ export const attempts = defineProjection<AttemptRow>({
   },
 });
 
+type AttemptEvent = Parameters<typeof evolveAttempt>[1];
+/** The events that `evolveAttempt` folds. */
+const FOLDED: Readonly<Record<AttemptEvent['type'], true>> = {
+  attempt_start: true,
+  cancel_requested: true,
+  attempt_end: true,
+  attempt_lost: true,
+  attempt_recovered: true,
+  unknown_resolved: true,
+  late_result_recorded: true,
+};
+
 function attemptAfter(attempt: Attempt | null, event: PlacedEvent): Attempt | null {
-  switch (event.type) {
-    case 'attempt_opened':
-      return openedAttempt(event, false);
-    case 'deployment_created':
-    case 'deployment_updated':
-    case 'deployment_archived':
-    case 'state_transition':
-      return attempt;
-    case 'stale_result_recorded':
-      return attempt === null ? null : recordStale(attempt, event.data);
-    case 'attempt_start':
-    case 'cancel_requested':
-    case 'attempt_end':
-    case 'attempt_lost':
-    case 'attempt_recovered':
-    case 'unknown_resolved':
-    case 'late_result_recorded':
-      return attempt === null ? null : evolveAttempt(attempt, event);
-  }
+  if (event.type === 'attempt_opened') return openedAttempt(event, false);
+  if (attempt === null) return null;
+  if (event.type === 'stale_result_recorded') return recordStale(attempt, event.data);
+  return isFolded(event) ? evolveAttempt(attempt, event) : attempt;
+}
+
+function isFolded(event: PlacedEvent): event is PlacedEvent & AttemptEvent {
+  return Object.hasOwn(FOLDED, event.type);
 }
