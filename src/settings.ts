@@ -133,6 +133,15 @@ export const SETTINGS = {
 /** Name of a setting. */
 export type SettingName = keyof typeof SETTINGS;
 
+/** Names that the command line reads, and those it gives to what it runs: no settings of the service. */
+const OF_THE_COMMAND_LINE: ReadonlySet<string> = new Set([
+  'SHIPSLOG_URL',
+  'SHIPSLOG_ACTOR',
+  'SHIPSLOG_SPOOL',
+  'SHIPSLOG_DEPLOYMENT_ID',
+  'SHIPSLOG_ATTEMPT_ID',
+]);
+
 type ValueOf<N extends SettingName> = Exclude<ReturnType<(typeof SETTINGS)[N]['read']>, Wrong>;
 
 /**
@@ -141,7 +150,7 @@ type ValueOf<N extends SettingName> = Exclude<ReturnType<(typeof SETTINGS)[N]['r
  */
 export function readSettings(environment: Readonly<Record<string, string | undefined>>): Settings {
   for (const name of Object.keys(environment)) {
-    if (name.startsWith('SHIPSLOG_')) assertKnown(name);
+    if (name.startsWith('SHIPSLOG_') && !OF_THE_COMMAND_LINE.has(name)) assertKnown(name);
   }
   const value = <N extends SettingName>(name: N): ValueOf<N> =>
     readSetting(name, environment) as ValueOf<N>;

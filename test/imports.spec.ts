@@ -70,6 +70,7 @@ const ALLOWED: readonly (readonly [file: string, imports: string])[] = [
   ['src/api/ok2.ts', 'node:http'],
   ['src/cli/ok1.ts', '../client/target.js'],
   ['src/cli/main.ts', '../settings.js'],
+  ['src/cli/ok2.ts', '../adapters/system-clock.js'],
   ['src/client/ok1.ts', 'type ../domain/target.js'],
   ['src/observability/ok1.ts', '../ports/signals.js'],
   ['src/observability/ok2.ts', 'pino'],
@@ -90,6 +91,7 @@ const TARGETS = [
   ...FOLDERS.split(' ').map((folder) => `src/${folder}/target.ts`),
   'src/ports/signals.ts',
   'src/projections/projection.ts',
+  'src/adapters/system-clock.ts',
   'test/target.ts',
 ];
 const DEPENDENCIES =

@@ -1,0 +1,124 @@
+/** Verbs that need no service: they work on the stores of the settings. */
+import { Option, type Command } from 'commander';
+import { EXIT, type ExitCode } from './exit-codes.js';
+import type { LocalContext, Workshop } from './workshop.js';
+
+/** A verb's work: loaded when it is asked for, so that no verb pays for another. */
+type Work<O> = (context: LocalContext, workshop: Workshop, options: O) => Promise<ExitCode>;
+
+/** Adds the local verbs to the program. */
+export function addLocalVerbs(program: Command, context: LocalContext): void {
+  const working =
+    <O>(load: () => Promise<Work<O>>) =>
+    async (options: O): Promise<void> => {
+      const work = await load();
+      context.exit(await work(context, await context.workshop(), options));
+    };
+  addServe(program, context);
+  addReaders(program, working);
+  addTransfers(program, context);
+  addLifecycle(program, context);
+  addDemo(program, working);
+  verb(
+    program,
+    'doctor',
+    'Look at clock, disk, stores, ports and versions; each finding has a fix.',
+  )
+    .addOption(json())
+    .option('--url <url>', 'where the service is asked')
+    .action(working(async () => (await import('./doctor.js')).examine));
+}
+
+function addDemo(program: Command, working: Working): void {
+  verb(
+    program,
+    'demo',
+    'Fill the log with 200 deployments of 90 days to look at, the same for the same seed.',
+  )
+    .option('--seed <number>', 'another seed tells another story', '1')
+    .option('--until <instant>', 'when the story ends; the last full hour, when absent')
+    .option('--into-existing', 'though the log is not empty')
+    .option('--url <url>', 'the service to fill while it owns the log')
+    .action(working(async () => (await import('./demo.js')).demo));
+}
+
+type Working = <O>(load: () => Promise<Work<O>>) => (options: O) => Promise<void>;
+
+function addServe(program: Command, { serve, exit }: LocalContext): void {
+  verb(program, 'serve', 'Serve HTTP on the stores of the settings, until it is told to stop.')
+    .option('--host <address>', 'address to listen on; overrides SHIPSLOG_HOST')
+    .option('--port <number>', 'port to listen on, 0 for any; overrides SHIPSLOG_PORT')
+    .option(
+      '--accept-loss',
+      'go on with a log that is shorter than what was acknowledged; what is lost is told and recorded',
+    )
+    .action(async (options: { host?: string; port?: string; acceptLoss?: true }) => {
+      const { host, port, acceptLoss = false } = options;
+      await serve(
+        {
+          ...(host !== undefined && { SHIPSLOG_HOST: host }),
+          ...(port !== undefined && { SHIPSLOG_PORT: port }),
+        },
+        { acceptLoss },
+      );
+      exit(EXIT.ok);
+    });
+}
+
+function addReaders(program: Command, working: Working): void {
+  verb(program, 'replay', 'Fold the whole log into deployments and count them by state.')
+    .addOption(json())
+    .action(working(async () => (await import('./audits.js')).replay));
+  verb(
+    program,
+    'verify',
+    'Compare every row of the read models with the log; exit 3 when one of them lies.',
+  )
+    .addOption(json())
+    .action(working(async () => (await import('./audits.js')).verifyAll));
+  verb(program, 'rebuild', 'Build read models anew from the log, beside the live ones.')
+    .option('--projection <name>', 'only this one')
+    .addOption(json())
+    .action(working(async () => (await import('./audits.js')).rebuild));
+}
+
+function addTransfers(program: Command, context: LocalContext): void {
+  verb(program, 'export', 'Write every event of the log as a line of JSON.')
+    .option('-o, --output <file>', 'into this file, which must not exist; else to stdout')
+    .action(async (options: { output?: string }) => {
+      const { exportTo } = await import('./transfers.js');
+      context.exit(await exportTo(context, await context.workshop(), options));
+    });
+  verb(program, 'import', 'Append the events of an export to the log; a repeat adds nothing.')
+    .argument('<file>', 'what export has written')
+    .addOption(json())
+    .action(async (file: string, options: { json?: true }) => {
+      const { importFrom } = await import('./transfers.js');
+      context.exit(await importFrom(context, await context.workshop(), { ...options, file }));
+    });
+}
+
+function addLifecycle(program: Command, { terminal, exit }: LocalContext): void {
+  verb(program, 'lifecycle', 'Show the states and what changes them: the table that the rules use.')
+    .addOption(new Option('--table', 'as a table (default)').conflicts(['svg', 'mermaid', 'json']))
+    .addOption(new Option('--svg', 'as a picture').conflicts(['mermaid', 'json']))
+    .addOption(new Option('--mermaid', 'as a Mermaid diagram').conflicts('json'))
+    .addOption(new Option('--json', 'as data'))
+    .action(async (options: { svg?: true; mermaid?: true; json?: true }) => {
+      const drawn = await import('../application/lifecycle.js');
+      const { out } = terminal;
+      if (options.svg) await out.write(drawn.lifecycleSvg());
+      else if (options.mermaid) await out.line(drawn.lifecycleMermaid());
+      else if (options.json) await out.line(JSON.stringify(drawn.lifecycle()));
+      else await out.line(drawn.lifecycleTable());
+      exit(EXIT.ok);
+    });
+}
+
+function verb(program: Command, name: string, description: string): Command {
+  return program.command(name).description(description).summary(description);
+}
+
+function json(): Option {
+  return new Option('--json', 'print JSON');
+}

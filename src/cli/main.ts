@@ -1,0 +1,52 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import { systemClock } from '../adapters/system-clock.js';
+import { EXIT } from './exit-codes.js';
+import { runCommandLine } from './program.js';
+import { terminalOf } from './terminal.js';
+import { usageError } from './usage.js';
+import type { Serve, Workshop } from './workshop.js';
+import type { Settings } from '../settings.js';
+
+/** Read from package.json, which lies two folders up in the sources and in the package. */
+const { version } = JSON.parse(
+  readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
+) as { version: string };
+
+// A reader that has seen enough (`| head`) is no error.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  process.exit(error.code === 'EPIPE' ? EXIT.ok : EXIT.error);
+});
+
+process.exitCode = await runCommandLine({
+  args: process.argv.slice(2),
+  environment: process.env,
+  terminal: terminalOf(process, process.env),
+  version,
+  clock: systemClock,
+  workshop,
+  serve: serveHere,
+});
+
+/** The stores of the settings; loaded only for verbs that need them. */
+async function workshop(): Promise<Workshop> {
+  const settings = await settingsOf({});
+  const { workshopOf } = await import('../local.js');
+  return workshopOf(settings);
+}
+
+/** Becomes the service: from here on it ends the process itself, with its own exit codes. */
+async function serveHere(...[overrides, options]: Parameters<Serve>): ReturnType<Serve> {
+  const settings = await settingsOf(overrides);
+  const service = await import('../serve.js');
+  await service.serve(settings, options);
+}
+
+async function settingsOf(overrides: Readonly<Record<string, string>>): Promise<Settings> {
+  const { readSettings } = await import('../settings.js');
+  try {
+    return readSettings({ ...process.env, ...overrides });
+  } catch (error) {
+    throw usageError(error);
+  }
+}

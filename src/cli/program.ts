@@ -1,0 +1,89 @@
+/** The command line as a whole: verbs, help, and one place where every ending gets its exit code. */
+import { Command, CommanderError } from 'commander';
+import type { Clock } from '../ports/clock.js';
+import { isFault } from '../ports/faults.js';
+import { EXIT, exitCodesText, type ExitCode } from './exit-codes.js';
+import { addLocalVerbs } from './local-verbs.js';
+import type { Terminal } from './terminal.js';
+import { USAGE } from './usage.js';
+import type { LocalContext } from './workshop.js';
+
+/** What the command line is started with. */
+export interface CommandLine {
+  /** Arguments without program and script. */
+  readonly args: readonly string[];
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly terminal: Terminal;
+  readonly version: string;
+  readonly clock: Clock;
+  readonly workshop: LocalContext['workshop'];
+  readonly serve: LocalContext['serve'];
+}
+
+const URL_DEFAULT = 'http://127.0.0.1:3000';
+
+/** Runs one command line to its end. Shape: the exit code; never rejects. */
+export async function runCommandLine(line: CommandLine): Promise<number> {
+  const { terminal } = line;
+  let exitCode: number = EXIT.ok;
+  const exit = (code: number): void => {
+    exitCode = code;
+  };
+  try {
+    await programOf(line, exit).parseAsync([...line.args], { from: 'user' });
+  } catch (error) {
+    exitCode = await ending(error, terminal);
+  }
+  return exitCode;
+}
+
+/** The program with all its verbs. */
+export function programOf(line: CommandLine, exit: (code: number) => void): Command {
+  const { terminal, environment, version, workshop, serve } = line;
+  const program = new Command('shipslog')
+    .description('Track deployments: their attempts, their state, their history.')
+    .version(version, '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print help')
+    .helpCommand('help [verb]', 'print help for a verb, or for exit-codes')
+    .enablePositionalOptions()
+    .exitOverride()
+    .showHelpAfterError('(shipslog help lists the verbs)')
+    .configureOutput({
+      writeOut: (text) => void terminal.out.write(text),
+      writeErr: (text) => void terminal.err.write(text),
+      getOutHelpWidth: () => terminal.out.columns,
+      getErrHelpWidth: () => terminal.err.columns,
+      getOutHasColors: () => false,
+      getErrHasColors: () => false,
+    });
+  const urlOf = ({ url }: { readonly url?: string }): string =>
+    url ?? environment['SHIPSLOG_URL'] ?? URL_DEFAULT;
+  addLocalVerbs(program, { terminal, version, workshop, serve, exit, urlOf });
+  addExitCodes(program, terminal);
+  return program;
+}
+
+/** A topic of help that looks like a verb, so that `help exit-codes` finds it. */
+function addExitCodes(program: Command, { out }: Terminal): void {
+  const topic = program
+    .command('exit-codes', { hidden: true })
+    .description('What each exit code means.')
+    .action(() => out.line(exitCodesText()));
+  topic.helpInformation = () => `${exitCodesText()}\n`;
+}
+
+/** Tells what went wrong, on one line where it can be, and answers the exit code. */
+async function ending(error: unknown, { err }: Terminal): Promise<ExitCode> {
+  const message = error instanceof Error ? error.message : String(error);
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return EXIT.ok;
+    // Of its own errors commander has printed what there is to say.
+    if (error.code === USAGE) await err.line(`shipslog: ${message}`);
+    return EXIT.usage;
+  }
+  await err.line(`shipslog: ${message}`);
+  if (isFault(error, 'STORE_OWNED')) {
+    await err.line('A service has the log: ask it over HTTP, or stop it first.');
+  }
+  return EXIT.error;
+}

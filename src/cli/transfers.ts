@@ -1,0 +1,97 @@
+/** Export and import of a log as lines of JSON. */
+import { createReadStream } from 'node:fs';
+import { open, stat } from 'node:fs/promises';
+import { exportLog, importLog, type Contents } from '../application/transfer.js';
+import { EXIT, type ExitCode } from './exit-codes.js';
+import { Progress, withCommas } from './progress.js';
+import type { LocalContext, Workshop } from './workshop.js';
+
+/** Writes the log as lines into a new file, or to stdout. */
+export async function exportTo(
+  { terminal }: LocalContext,
+  { clock, openLogToRead }: Workshop,
+  { output }: { readonly output?: string },
+): Promise<ExitCode> {
+  const store = await openLogToRead();
+  const progress = new Progress(terminal, clock, { verb: 'export', unit: 'events' });
+  // A file of that name is somebody's copy already; it is never overwritten.
+  const file = output === undefined ? null : await open(output, 'wx', 0o600);
+  try {
+    const contents = await exportLog({
+      store,
+      write: async (lines) => {
+        if (file === null) await terminal.out.write(lines);
+        else await file.write(lines);
+      },
+      onProgress: (step) => progress.update(step),
+    });
+    await file?.sync();
+    progress.end();
+    await terminal.err.line(
+      `${told(contents)} written${output === undefined ? '' : ` to ${output}`}`,
+    );
+    return EXIT.ok;
+  } finally {
+    progress.end();
+    await file?.close();
+    await store.close();
+  }
+}
+
+/** Appends the lines of a file to the log, or refuses it naming the line. */
+export async function importFrom(
+  { terminal }: LocalContext,
+  { clock, openLog }: Workshop,
+  { file, json }: { readonly file: string; readonly json?: true },
+): Promise<ExitCode> {
+  await stat(file); // before the log is made, where there is none yet
+  const store = await openLog();
+  const steps = new Map<string, Progress>();
+  const end = (): void => steps.forEach((progress) => progress.end());
+  try {
+    const outcome = await importLog({
+      store,
+      lines: () => linesOf(file),
+      onProgress: ({ step, ...rest }) => {
+        const unit = step === 'check' ? 'lines' : 'events';
+        const known = steps.get(step);
+        if (known === undefined) end();
+        const progress = known ?? new Progress(terminal, clock, { verb: step, unit });
+        steps.set(step, progress);
+        progress.update(rest);
+      },
+    });
+    end();
+    if (!outcome.ok) {
+      const { line, problem } = outcome.refusal;
+      await terminal.err.line(`${file}, line ${line}: ${problem}`);
+      return EXIT.refused;
+    }
+    const { file: contents, present } = outcome;
+    const added = contents.events - present;
+    await terminal.out.line(
+      json
+        ? JSON.stringify({ ...contents, added, present })
+        : `${told(contents)}: ${withCommas(added)} added, ${withCommas(present)} were there; both sides agree`,
+    );
+    return EXIT.ok;
+  } finally {
+    end();
+    await store.close();
+  }
+}
+
+/** The lines of a file. Only line feeds end one: JSON may hold the other line ends of Unicode as they are. */
+async function* linesOf(file: string): AsyncGenerator<string> {
+  let rest = '';
+  for await (const chunk of createReadStream(file, { encoding: 'utf8' })) {
+    const lines = (rest + String(chunk)).split('\n');
+    rest = lines.pop() ?? '';
+    yield* lines;
+  }
+  if (rest !== '') yield rest;
+}
+
+function told({ events, streams, digest }: Contents): string {
+  return `${withCommas(events)} events of ${withCommas(streams)} deployments (${digest.slice(0, 12)})`;
+}

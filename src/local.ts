@@ -1,0 +1,73 @@
+/** The stores of the settings for verbs of the command line that need no service. */
+import { dirname, resolve } from 'node:path';
+import { libraryVersion } from './adapters/sqlite/driver.js';
+import { openSqliteEventStore } from './adapters/sqlite/event-store.js';
+import { openSqliteReadModels, openSqliteReadModelsToRead } from './adapters/sqlite/read-models.js';
+import { openSqliteEventStoreToRead } from './adapters/sqlite/read-only-event-store.js';
+import { systemClock } from './adapters/system-clock.js';
+import { chance } from './application/ids.js';
+import type { OpenStores, Workshop } from './cli/workshop.js';
+import type { EventStore } from './ports/event-store.js';
+import type { ReadModels } from './ports/read-models.js';
+import type { Location, SettingName, Settings } from './settings.js';
+
+/** What local verbs work with, by these settings. Nothing is opened before it is asked for. */
+export function workshopOf(settings: Settings): Workshop {
+  const { eventStore, readModels, scopes, policy: defaults, host, port } = settings;
+  const files = [eventStore, readModels].flatMap((at) => (at.kind === 'sqlite' ? [at.file] : []));
+  const openLogToRead = async (): Promise<EventStore> => logToRead(eventStore);
+  return {
+    clock: systemClock,
+    random: chance,
+    scopes,
+    defaults,
+    host,
+    port,
+    places: { eventStore: placeOf(eventStore), readModels: placeOf(readModels) },
+    folders: [...new Set(files.map((file) => dirname(resolve(file))))],
+    sqliteVersion: libraryVersion,
+    openLogToRead,
+    openToRead: async () => together(await openLogToRead(), () => readModelsToRead(readModels)),
+    openToFold: async () => together(await openLogToRead(), () => readModelsToWrite(readModels)),
+    openLog: async () => logToWrite(eventStore),
+  };
+}
+
+async function together(store: EventStore, open: () => ReadModels): Promise<OpenStores> {
+  try {
+    const readModels = open();
+    const close = async (): Promise<void> => {
+      await readModels.close();
+      await store.close();
+    };
+    return { store, readModels, close };
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+function logToRead(at: Location): EventStore {
+  return openSqliteEventStoreToRead(fileOf(at, 'SHIPSLOG_EVENT_STORE'));
+}
+
+async function logToWrite(at: Location): Promise<EventStore> {
+  return openSqliteEventStore({ file: fileOf(at, 'SHIPSLOG_EVENT_STORE'), clock: systemClock });
+}
+
+function readModelsToRead(at: Location): ReadModels {
+  return openSqliteReadModelsToRead(fileOf(at, 'SHIPSLOG_READ_MODELS'));
+}
+
+function readModelsToWrite(at: Location): ReadModels {
+  return openSqliteReadModels(fileOf(at, 'SHIPSLOG_READ_MODELS'));
+}
+
+function fileOf(at: Location, name: SettingName): string {
+  if (at.kind === 'sqlite') return at.file;
+  throw new Error(`${name}=memory: is seen by its own process only; set it to sqlite:<file>`);
+}
+
+function placeOf(at: Location): string {
+  return at.kind === 'sqlite' ? resolve(at.file) : 'in memory';
+}

@@ -1,0 +1,279 @@
+import { appendFile, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { openSqliteEventStore } from '../../src/adapters/sqlite/event-store.js';
+import { openDatabase } from '../../src/adapters/sqlite/driver.js';
+import { systemClock } from '../../src/adapters/system-clock.js';
+import { shipslog, type Ran } from '../support/command-line.js';
+import { decidedDemo } from '../../src/cli/demo.js';
+import { workshopOf } from '../../src/local.js';
+import { readSettings } from '../../src/settings.js';
+import { cleanUp, temporaryFolder } from '../support/service.js';
+
+/** The writer's thread is compiled when it starts, and the machine may be busy. */
+jest.setTimeout(60_000);
+
+const UNTIL = '2026-11-25T13:00:00.000Z';
+const READ_MODELS = { name: 'read-model file', applicationId: 0x5348_4c52, userVersion: 1 };
+
+function settingsIn(folder: string): Readonly<Record<string, string>> {
+  return {
+    SHIPSLOG_EVENT_STORE: `sqlite:${join(folder, 'events.db')}`,
+    SHIPSLOG_READ_MODELS: `sqlite:${join(folder, 'read-models.db')}`,
+    LANG: 'C.UTF-8',
+  };
+}
+
+describe('on a store with a demo in it', () => {
+  let folder: string;
+  /** The whole history of ten deployments. */
+  let some: readonly string[];
+  const here = (...args: readonly string[]): Promise<Ran> =>
+    shipslog(args, { environment: settingsIn(folder) });
+
+  beforeAll(async () => {
+    folder = await temporaryFolder();
+    const { code, out } = await here('demo', '--until', UNTIL);
+    expect({ code, out }).toEqual({ code: 0, out: expect.stringMatching(/^DEMO .*demo=true\n$/s) });
+    expect((await here('rebuild')).code).toBe(0);
+    const lines = (await here('export')).out.trimEnd().split('\n');
+    some = lines.filter((line) => /"deploymentId":"(cart|web)-/.test(line));
+  });
+  afterAll(cleanUp);
+
+  it('replay counts the deployments by state', async () => {
+    const { code, out, err } = await here('replay');
+    expect({ code, out }).toEqual({
+      code: 0,
+      out: 'pending\t4\ndeploying\t1\nready\t168\nfailed\t22\nunknown\t5\n',
+    });
+    expect(err).toMatch(/^14,\d{3} events of 200 deployments in/);
+    expect(JSON.parse((await here('replay', '--json')).out)).toMatchObject({
+      streams: 200,
+      byState: { unknown: 5, deploying: 1 },
+      poisonedStreams: 0,
+    });
+  });
+
+  it('replay shows a person symbols and words', async () => {
+    const { out } = await shipslog(['replay'], {
+      environment: settingsIn(folder),
+      onTerminal: true,
+    });
+    expect(out).toContain('\u001b[35m? unknown');
+    const plain = { ...settingsIn(folder), NO_COLOR: '1' };
+    const { out: uncoloured } = await shipslog(['replay'], {
+      environment: plain,
+      onTerminal: true,
+    });
+    expect(uncoloured).toContain('? unknown');
+    expect(uncoloured).not.toContain('\u001b[3');
+  });
+
+  it('the demo goes into no log that has something else, and is the same for the same seed', async () => {
+    const again = await here('demo', '--until', UNTIL);
+    expect({ code: again.code, err: again.err }).toEqual({
+      code: 2,
+      err: expect.stringContaining('--into-existing'),
+    });
+    const plot = { until: UNTIL };
+    const workshop = workshopOf(readSettings({}));
+    const eventsOf = (seed: number): string =>
+      JSON.stringify(decidedDemo({ ...plot, seed }, workshop).steps.map(({ events }) => events));
+    const one = eventsOf(1);
+    expect(eventsOf(1) === one).toBe(true);
+    expect(eventsOf(2) === one).toBe(false);
+  });
+
+  it('export and import keep ids, order and bytes, and a repeat adds nothing', async () => {
+    const [file, again] = [join(folder, 'some.ndjson'), join(folder, 'again.ndjson')];
+    await writeFile(file, `${some.join('\n')}\n`);
+    const there = settingsIn(await temporaryFolder());
+    const first = await shipslog(['import', file, '--json'], { environment: there });
+    const second = await shipslog(['import', file, '--json'], { environment: there });
+    const [a, b] = [first, second].map(({ out }) => JSON.parse(out) as Record<string, unknown>);
+    const events = some.length;
+    expect(a).toMatchObject({ events, added: events, present: 0, streams: 10 });
+    expect(b).toMatchObject({ events, added: 0, present: events, digest: a!['digest'] });
+    const exported = await shipslog(['export', '-o', again], { environment: there });
+    expect({ code: exported.code, out: exported.out }).toEqual({ code: 0, out: '' });
+    const bytesOf = (line: string): string => line.replace(/"position":"\d+"/, '');
+    const lines = (await readFile(again, 'utf8')).trimEnd().split('\n');
+    expect(lines.map(bytesOf)).toEqual(some.map(bytesOf));
+  });
+
+  it('an export overwrites nothing', async () => {
+    const file = join(folder, 'taken');
+    await writeFile(file, 'mine');
+    expect((await here('export', '--output', file)).code).toBe(1);
+    expect(await readFile(file, 'utf8')).toBe('mine');
+  });
+
+  it('an import that was broken off goes on where it was', async () => {
+    const [part, whole] = [join(folder, 'part'), join(folder, 'whole')];
+    // A file that ends between two commands is what a kill in the middle leaves behind.
+    await writeFile(part, `${some.slice(0, 2).join('\n')}\n`);
+    await writeFile(whole, some.join('\n'));
+    const environment = settingsIn(await temporaryFolder());
+    expect((await shipslog(['import', part], { environment })).code).toBe(0);
+    const { out: told } = await shipslog(['import', whole, '--json'], { environment });
+    expect(JSON.parse(told)).toMatchObject({ present: 2, added: some.length - 2 });
+  });
+
+  it.each<[string, (lines: string[]) => void, RegExp]>([
+    [
+      'is cut in a line',
+      (all) => (all[9] = all[9]!.slice(0, 70)),
+      /line 10: it is not a JSON object/,
+    ],
+    ['lacks an event', (all) => all.splice(1, 1), /line \d+: revision 2 of .* follows 0/],
+    [
+      'has an event twice',
+      (all) => all.splice(1, 0, all[0]!),
+      /line 2: revision 0 of .* follows 0/,
+    ],
+    [
+      'has an id twice, with other content',
+      (all) =>
+        (all[3] = all[3]!.replace(/"id":"[^"]*"/, '"id":"834fceb7-1039-57b7-9045-fb8fe4c5236f"')),
+      /line 4: its id is not that of event 1 of command/,
+    ],
+    [
+      'tells an impossible history',
+      (all) => (all[1] = all[1]!.replace('"from":null', '"from":"ready"')),
+      /line 2: .*goes on from ready, but the state is null/,
+    ],
+    [
+      'has a type that is not known',
+      (all) => (all[0] = all[0]!.replace('"deployment_created"', '"x"')),
+      /line 1: unknown event type/,
+    ],
+  ])(
+    'a file that %s is refused by its line, and nothing of it is written',
+    async (_, spoil, says) => {
+      const file = join(folder, 'spoilt.ndjson');
+      const lines = [...some];
+      spoil(lines);
+      await writeFile(file, `${lines.join('\n')}\n`);
+      const environment = settingsIn(await temporaryFolder());
+      const { code, out, err } = await shipslog(['import', file], { environment });
+      expect({ code, out }).toEqual({ code: 3, out: '' });
+      expect(err).toMatch(says);
+      const replayed = await shipslog(['replay', '--json'], { environment });
+      expect(JSON.parse(replayed.out)).toMatchObject({ events: 0 });
+    },
+  );
+
+  it('reading verbs work while another process owns the log, and writing ones say who does', async () => {
+    const store = await openSqliteEventStore({
+      file: join(folder, 'events.db'),
+      clock: systemClock,
+    });
+    try {
+      for (const line of ['replay', 'verify', 'export', 'rebuild --projection attempts']) {
+        expect([line, (await here(...line.split(' '))).code]).toEqual([line, 0]);
+      }
+      const file = join(folder, 'empty.ndjson');
+      await appendFile(file, '');
+      const { code, err } = await here('import', file);
+      expect(code).toBe(1);
+      expect(err).toMatch(/owned by pid \d+.*\n.*ask it over HTTP, or stop it/);
+    } finally {
+      await store.close();
+    }
+  });
+
+  it('verify names each row that lies and the first event that disagrees, and rebuild mends them', async () => {
+    expect((await here('verify')).code).toBe(0);
+    const database = openDatabase(join(folder, 'read-models.db'), {
+      kind: { ...READ_MODELS, schema: '' },
+      synchronous: 'normal',
+    });
+    const [table] = database
+      .prepare(`SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'deployments%'`)
+      .all() as { name: string }[];
+    database.exec(
+      `UPDATE ${table!.name} SET state = CASE state WHEN 'ready' THEN 'failed' ELSE 'ready' END
+       WHERE deployment_id = 'cart-sandbox'`,
+    );
+    database.close();
+    const { code, out } = await here('verify');
+    expect(code).toBe(3);
+    expect(out).toMatch(
+      /deployments cart-sandbox: state is "\w+", the log says "\w+"; first event that disagrees: revision \d+ of deployment-cart-sandbox, position \d+/,
+    );
+    expect((await here('rebuild', '--projection', 'deployments')).out).toMatch(/^deployments: 14,/);
+    expect((await here('verify')).code).toBe(0);
+  });
+
+  it('rebuild knows its projections', async () => {
+    const { code, err } = await here('rebuild', '--projection', 'nonsense');
+    expect({ code, err }).toEqual({
+      code: 5,
+      err: expect.stringContaining('there are deployments, attempts, transitions'),
+    });
+  });
+
+  it('doctor finds nothing that is a problem here', async () => {
+    const { code, out } = await here('doctor', '--json', '--url', 'http://127.0.0.1:1');
+    const findings = JSON.parse(out) as { about: string; level: string }[];
+    expect(findings.filter(({ level }) => level === 'problem')).toEqual([]);
+    expect(new Set(findings.map(({ about }) => about))).toEqual(
+      new Set(['node', 'sqlite', 'clock', 'disk', 'log', 'read models', 'port']),
+    );
+    expect(code).toBe(0);
+  });
+});
+
+describe('the command line', () => {
+  afterAll(cleanUp);
+
+  it.each([
+    [['--svg'], /^<svg /],
+    [['--mermaid'], /^stateDiagram-v2\n/],
+    [['--table'], /^row +commands /],
+    [['--json'], /^\{"states":\["pending",/],
+    [[], /^row +commands /],
+  ])('draws the lifecycle with %j', async (flags, form) => {
+    const { code, out } = await shipslog(['lifecycle', ...flags]);
+    expect(code).toBe(0);
+    expect(out).toMatch(form);
+  });
+
+  it('suggests the verb that was meant', async () => {
+    const { code, err } = await shipslog(['verfy']);
+    expect({ code, err }).toEqual({
+      code: 2,
+      err: expect.stringContaining('Did you mean verify?'),
+    });
+  });
+
+  it('takes no two forms at once', async () => {
+    expect((await shipslog(['lifecycle', '--svg', '--json'])).code).toBe(2);
+  });
+
+  it('ends with 2 for a bad setting, on one line', async () => {
+    const environment = { SHIPSLOG_EVENT_STORE: 'file.db' };
+    const { code, err } = await shipslog(['replay'], { environment });
+    expect(code).toBe(2);
+    expect(err).toMatch(/^shipslog: SHIPSLOG_EVENT_STORE=file\.db .*sqlite:<file>.*\n$/);
+  });
+
+  it('says why a store in memory is of no use to it', async () => {
+    const environment = { SHIPSLOG_EVENT_STORE: 'memory:' };
+    const { code, err } = await shipslog(['replay'], { environment });
+    expect({ code, err }).toEqual({ code: 1, err: expect.stringContaining('sqlite:<file>') });
+  });
+
+  it('says that there is no log, and makes none', async () => {
+    const environment = settingsIn(await temporaryFolder());
+    const { code, err } = await shipslog(['export'], { environment });
+    expect({ code, err }).toEqual({ code: 1, err: expect.stringContaining('there is no log at') });
+  });
+
+  it('lists its exit codes', async () => {
+    const { code, out } = await shipslog(['help', 'exit-codes']);
+    expect(code).toBe(0);
+    expect(out).toMatch(/^ +3 {2}the rules say no, or a verification failed$/m);
+  });
+});
