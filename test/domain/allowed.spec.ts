@@ -25,6 +25,7 @@ import {
 import { explore } from '../support/explore.js';
 import {
   archived,
+  became,
   ended,
   foldOf,
   lateResult,
@@ -170,14 +171,25 @@ describe('what is allowed', () => {
     expect(allowed.join(' ')).toBe(commands);
   });
 
-  it('knows the confirm phrase, the lease token and the policy that stands', () => {
-    const declaration = { confirmPhrase: 'yes', policy: { heartbeatMs: 45_000 } };
+  it('knows the lease token and the policy that stands', () => {
+    const declaration = { policy: { heartbeatMs: 45_000 } };
     const told = [...tornDown({ declaration }), opened(2), started('a2', { leaseTokenHash: 'ab' })];
     expect(allowedCommands(foldOf(told), { ...defaults, leaseMs: 30_000 })).toEqual([
       'UpdateDeployment',
       'EndAttempt',
       'CancelAttempt',
       'MarkUnknown',
+    ]);
+  });
+
+  it('knows the confirm phrase where nothing but a teardown can be opened', () => {
+    const declaration = { confirmPhrase: 'yes', policy: { afterTeardown: 'retire' } } as const;
+    const setUpFailed = [opened(2), ended('a2', 'failed'), became('failed')];
+    const told = [...tornDown({ declaration }), ...setUpFailed];
+    expect(allowedCommands(foldOf(told), defaults)).toEqual([
+      'UpdateDeployment',
+      'OpenAttempt',
+      'ArchiveDeployment',
     ]);
   });
 
