@@ -1,0 +1,157 @@
+import { sleep, type Clock } from '../../ports/clock.js';
+import { Fault, isFault } from '../../ports/faults.js';
+import { Connection } from './connection.js';
+import type { ConnectionString } from './connection-string.js';
+import { callEndOf, isRefused, wordsOf } from './failures.js';
+
+/** What a session works with. */
+export interface SessionOptions {
+  readonly server: ConnectionString;
+  readonly clock: Clock;
+  /** Chance from 0 to below 1, for jitter. */
+  readonly random: () => number;
+  /** How long connecting may take, discovery included. Milliseconds. */
+  readonly connectTimeoutMs: number;
+  /** Is told of each success and each failure to reach the server. */
+  readonly onReach: (problem: Fault | null) => void;
+}
+
+/** After a failure nobody tries again for so long, give or take a half: callers fail at once. */
+const PAUSE_MS = 150;
+/** Two clients of one process never share a TCP connection, whoever made them. */
+let ordinals = 0;
+
+/**
+ * Keeps one connection for one purpose, and replaces it when it fails.
+ *
+ * In this order: nobody gets the old one any more, it is closed, in bounded time, and then a new one is
+ * made by whoever asks next. A new client discovers the nodes anew, and carries nothing over.
+ */
+export class Session {
+  readonly #options: SessionOptions;
+  #current: Promise<Connection> | null = null;
+  #open: Connection | null = null;
+  #closing: Promise<void> = Promise.resolve();
+  readonly #draining = new Set<Promise<void>>();
+  #pausedUntilMs = 0;
+  #problem: Fault | null = null;
+  #isClosed = false;
+  /** How often a connection was made. */
+  connects = 0;
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+  }
+
+  /** Whether any node leads, as far as it is known. */
+  get leaderKnown(): boolean | null {
+    return this.#open?.leaderKnown ?? null;
+  }
+
+  /**
+   * The connection; made when there is none.
+   * @throws {Fault} STORE_UNAVAILABLE when the server is out of reach; nothing was sent then.
+   */
+  connection(): Promise<Connection> {
+    if (this.#isClosed) return Promise.reject(closed());
+    if (this.#current !== null) return this.#current;
+    if (this.#options.clock.monotonicMs() < this.#pausedUntilMs && this.#problem !== null) {
+      return Promise.reject(this.#problem);
+    }
+    const connecting = this.#connect();
+    this.#current = connecting;
+    connecting.catch(() => {
+      if (this.#current === connecting) this.#current = null;
+    });
+    return connecting;
+  }
+
+  /** Gives a connection up, for good. Does nothing when it is not the current one any more. */
+  retire(connection: Connection): void {
+    if (this.#forget(connection)) this.#closing = this.#closing.then(() => connection.close());
+  }
+
+  /** Gives nobody this connection any more, and closes it when what is under way on it has ended. */
+  replace(connection: Connection, ended: Promise<void>): void {
+    if (!this.#forget(connection)) return;
+    const closed = ended.then(() => connection.close());
+    this.#draining.add(closed);
+    void closed.then(() => this.#draining.delete(closed));
+  }
+
+  /** Looks again who leads, when that was not known or was asked long ago. Never rejects. */
+  async refresh(): Promise<void> {
+    const connection = await this.connection().catch(() => null);
+    if (connection === null) return;
+    try {
+      await this.#inTime(connection.greet());
+      this.#options.onReach(null);
+    } catch (error) {
+      this.#options.onReach(this.#unreachable(error));
+      this.retire(connection);
+    }
+  }
+
+  /** Releases the connection. Safe to repeat. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.#current?.catch(() => null);
+    if (this.#open !== null) this.retire(this.#open);
+    await Promise.all([this.#closing, ...this.#draining]);
+  }
+
+  #forget(connection: Connection): boolean {
+    if (this.#open !== connection) return false;
+    this.#current = null;
+    this.#open = null;
+    return true;
+  }
+
+  async #connect(): Promise<Connection> {
+    const { server, clock, random, onReach } = this.#options;
+    await this.#closing;
+    if (this.#isClosed) throw closed();
+    const connection = new Connection(server.toClient((ordinals += 1)), clock);
+    try {
+      await this.#inTime(connection.greet());
+    } catch (error) {
+      this.#closing = connection.close();
+      this.#pausedUntilMs = clock.monotonicMs() + PAUSE_MS * (0.5 + random());
+      this.#problem = this.#unreachable(error);
+      onReach(this.#problem);
+      throw this.#problem;
+    }
+    this.connects += 1;
+    this.#open = connection;
+    this.#problem = null;
+    onReach(null);
+    return connection;
+  }
+
+  async #inTime(greeting: Promise<void>): Promise<void> {
+    const { clock, connectTimeoutMs } = this.#options;
+    const late = new AbortController();
+    const timeout = sleep(clock, connectTimeoutMs, late.signal).then(() => {
+      if (!late.signal.aborted) {
+        throw new Fault('STORE_UNAVAILABLE', `no answer within ${String(connectTimeoutMs)} ms`);
+      }
+    });
+    try {
+      await Promise.race([greeting, timeout]);
+    } finally {
+      late.abort();
+      greeting.catch(() => undefined);
+    }
+  }
+
+  #unreachable(error: unknown): Fault {
+    const why = isFault(error) ? error.message : wordsOf(callEndOf(error));
+    const how = isRefused(error) ? 'refuses us' : 'is out of reach';
+    const detail = `EventStoreDB at ${this.#options.server.display} ${how}: ${why}`;
+    return new Fault('STORE_UNAVAILABLE', detail, { cause: error });
+  }
+}
+
+function closed(): Fault {
+  return new Fault('STORE_UNAVAILABLE', 'the log is closed');
+}
