@@ -29,6 +29,8 @@ export interface Start {
   /** Where its files lie; settings may say otherwise. */
   readonly folder: string;
   readonly settings?: Readonly<Record<string, string>>;
+  /** Another program than that of the sources. */
+  readonly program?: string;
 }
 
 const START_MS_MAX = 30_000;
@@ -122,7 +124,7 @@ export function launched(child: ChildProcess, { group = false } = {}): Launched 
   return { child, said: () => output, ended };
 }
 
-async function launch({ folder, settings }: Start): Promise<Launched> {
+async function launch({ folder, settings, program }: Start): Promise<Launched> {
   const environment = {
     ...plainEnvironment(),
     SHIPSLOG_PORT: '0',
@@ -130,9 +132,9 @@ async function launch({ folder, settings }: Start): Promise<Launched> {
     SHIPSLOG_READ_MODELS: `sqlite:${join(folder, 'read-models.db')}`,
     ...settings,
   };
-  const program = join(await programs(), 'dist/main.js');
+  const started = program ?? join(await programs(), 'dist/main.js');
   return launched(
-    spawn(process.execPath, [program], { env: environment, stdio: ['ignore', 'pipe', 'pipe'] }),
+    spawn(process.execPath, [started], { env: environment, stdio: ['ignore', 'pipe', 'pipe'] }),
   );
 }
 
