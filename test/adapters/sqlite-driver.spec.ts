@@ -118,6 +118,12 @@ describe('an error of SQLite', () => {
     expect(asFault(error, 'x.db', doing)).toMatchObject({ code, cause: error });
   });
 
+  it('is known by its text where the driver gives no code', () => {
+    const error = Object.assign(new Error('disk I/O error'), { code: 'ERR_SQLITE_ERROR' });
+    expect(asFault(error, 'x.db', 'write')).toMatchObject({ code: 'OUTCOME_UNKNOWN' });
+    expect(asFault(new Error('disk I/O error'), 'x.db', 'write')).not.toHaveProperty('code');
+  });
+
   it('is no fault when a rule of the schema was broken', () => {
     const database = openDatabase(join(folder, 'x.db'), { kind });
     database.exec('INSERT INTO t VALUES (1)');

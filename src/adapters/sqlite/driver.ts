@@ -114,6 +114,23 @@ export function assertOurs(path: string, kind: FileKind): void {
 }
 
 /**
+ * Refuses a file that cannot be written, or whose folder cannot; a missing file passes.
+ * @throws {Fault} STORE_UNAVAILABLE.
+ */
+export function assertWritable(path: string): void {
+  const found = statOf(path);
+  if (found === null) return;
+  // Root may write to a file without any write bit; whoever took them away meant it nevertheless.
+  if ((found.mode & 0o222) === 0) throw new Fault('STORE_UNAVAILABLE', `${path} is read-only`);
+  try {
+    accessSync(path, constants.R_OK | constants.W_OK);
+    accessSync(dirname(path), constants.W_OK);
+  } catch (error) {
+    throw asFault(error, path, 'open');
+  }
+}
+
+/**
  * Makes a new file under another name and gives it its own when it is whole, so that a crash leaves
  * either no file or a good one. Only for a caller who is alone with the path.
  * @throws {Fault} STORE_FULL, STORE_UNAVAILABLE.
@@ -157,10 +174,16 @@ export function asFault(error: unknown, path: string, doing: Doing): unknown {
   return new Fault(code, `${path}: ${messageOf(error)}${shown}`, { cause: error });
 }
 
-/** SQLite's extended result code of an error, or null; the primary code is its remainder by 256. */
+/**
+ * SQLite's extended result code of an error, or null; the primary code is its remainder by 256.
+ *
+ * The drop-in gives no code with an error of `all` and `iterate`, only SQLite's text, which never changes.
+ */
 export function resultOf(error: unknown): number | null {
-  if (typeof error !== 'object' || error === null || !('errcode' in error)) return null;
-  return typeof error.errcode === 'number' ? error.errcode : null;
+  if (typeof error !== 'object' || error === null) return null;
+  if ('errcode' in error && typeof error.errcode === 'number') return error.errcode;
+  const isOfDriver = 'code' in error && error.code === 'ERR_SQLITE_ERROR' && 'message' in error;
+  return isOfDriver ? (RESULT_OF_TEXT[String(error.message)] ?? null) : null;
 }
 
 /** The version of the SQLite library in use, e.g. `3.53.0`. */
@@ -176,6 +199,12 @@ export function libraryVersion(): string {
   } finally {
     database.close();
   }
+}
+
+/** When commits of this connection wait for the disk, asked of the connection itself. */
+export function synchronousOf(database: Database): Synchronous | null {
+  const level = pragma(database, 'PRAGMA synchronous');
+  return SYNCHRONOUS_LEVELS.find(([, value]) => value === level)?.[0] ?? null;
 }
 
 /** Runs a pragma or a query and gives the first column of its first row; null without a row. */
@@ -209,8 +238,7 @@ function openWriter(path: string, options: DatabaseOptions): Database {
     if (mode !== 'wal') throw new Fault('STORE_UNAVAILABLE', `${path}: no WAL mode here`);
     const wanted = options.synchronous ?? 'full';
     database.exec(`PRAGMA synchronous = ${wanted}`);
-    const level = pragma(database, 'PRAGMA synchronous');
-    if (level !== SYNCHRONOUS_LEVELS[wanted]) {
+    if (synchronousOf(database) !== wanted) {
       throw new Fault('STORE_UNAVAILABLE', `${path}: synchronous = ${wanted} is not in effect`);
     }
     setUp(database, options);
@@ -257,7 +285,7 @@ function assertKind(database: Database, path: string, kind: FileKind): void {
   }
 }
 
-/** Makes sure that the file exists, is ours alone to read, and can be written. */
+/** Makes sure that the file exists, can be written, and is for its owner alone. */
 function createPrivately(path: string): void {
   const folder = dirname(path);
   mkdirSync(folder, { recursive: true, mode: 0o700 });
@@ -267,10 +295,7 @@ function createPrivately(path: string): void {
     syncFolder(folder);
     return;
   }
-  // Root may write to a file without any write bit; whoever took them away meant it nevertheless.
-  if ((found.mode & 0o222) === 0) throw new Fault('STORE_UNAVAILABLE', `${path} is read-only`);
-  accessSync(path, constants.R_OK | constants.W_OK);
-  accessSync(folder, constants.W_OK);
+  assertWritable(path);
   if ((found.mode & 0o077) !== 0 && found.uid === process.getuid?.()) chmodSync(path, 0o600);
 }
 
@@ -295,13 +320,28 @@ function faultOfFileSystem(error: unknown): FaultCode | undefined {
   return 'code' in error && error.code === 'ENOSPC' ? 'STORE_FULL' : 'STORE_UNAVAILABLE';
 }
 
-const SYNCHRONOUS_LEVELS: Readonly<Record<Synchronous, number>> = { off: 0, normal: 1, full: 2 };
+const SYNCHRONOUS_LEVELS = [
+  ['off', 0],
+  ['normal', 1],
+  ['full', 2],
+] as const;
 
 const UNAVAILABLE = {
   open: 'STORE_UNAVAILABLE',
   read: 'STORE_UNAVAILABLE',
   write: 'STORE_UNAVAILABLE',
 } as const;
+
+const RESULT_OF_TEXT: Readonly<Record<string, number>> = {
+  'database is locked': 5,
+  'database table is locked': 6,
+  'attempt to write a readonly database': 8,
+  'disk I/O error': 10,
+  'database disk image is malformed': 11,
+  'database or disk is full': 13,
+  'unable to open database file': 14,
+  'file is not a database': 26,
+};
 
 /** By SQLite's primary result code. A code that is missing here is a defect of ours. */
 const FAULT_OF_RESULT: Readonly<Record<number, Readonly<Record<Doing, FaultCode>>>> = {

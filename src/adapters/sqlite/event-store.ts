@@ -17,7 +17,7 @@ import {
 } from '../../ports/event-store.js';
 import { Fault } from '../../ports/faults.js';
 import { emit } from '../../ports/signals.js';
-import { asFault, assertOurs, type Synchronous } from './driver.js';
+import { asFault, assertOurs, assertWritable, type Synchronous } from './driver.js';
 import { refuseEmptyFile } from './empty-file.js';
 import { EVENT_LOG, NO_REVISION } from './event-log.js';
 import { GroupWriter } from './group-writer.js';
@@ -58,7 +58,9 @@ export interface SqliteEventStoreOptions {
 export async function openSqliteEventStore(options: SqliteEventStoreOptions): Promise<EventStore> {
   const path = resolvedPath(options.file);
   refuseEmptyFile(path, EVENT_LOG);
-  assertOurs(path, EVENT_LOG); // before the lock leaves files beside somebody else's
+  // Before the lock leaves a file beside one that is not ours to write.
+  assertOurs(path, EVENT_LOG);
+  assertWritable(path);
   const lock = StoreLock.take(path);
   try {
     return await SqliteEventStore.open(path, options, lock);
@@ -74,7 +76,6 @@ class SqliteEventStore implements EventStore {
   readonly #writer: GroupWriter;
   readonly #reader: LogReader;
   readonly #lock: StoreLock;
-  readonly #synchronous: Synchronous;
   /** Waiting subscriptions. */
   readonly #waiting = new Set<() => void>();
   #head: number;
@@ -85,7 +86,6 @@ class SqliteEventStore implements EventStore {
     this.#writer = parts.writer;
     this.#reader = parts.reader;
     this.#lock = parts.lock;
-    this.#synchronous = parts.synchronous;
     this.#head = parts.writer.opened.position;
     parts.writer.onCommit = (position) => {
       this.#advance(position);
@@ -111,7 +111,7 @@ class SqliteEventStore implements EventStore {
         const detail = `${path}: loss accepted: ${loss.detail}`;
         emit('trouble', { where: 'event log', error: new Fault('STORE_CORRUPT', detail) });
       }
-      return new SqliteEventStore(path, { writer, reader, lock, synchronous });
+      return new SqliteEventStore(path, { writer, reader, lock });
     } catch (error) {
       await writer.close();
       throw error;
@@ -162,7 +162,7 @@ class SqliteEventStore implements EventStore {
         kind: 'sqlite',
         path: this.#path,
         sqlite: opened.sqliteVersion,
-        synchronous: this.#synchronous,
+        synchronous: opened.synchronous,
         head: String(this.#head),
         groups,
         waiting,
@@ -219,7 +219,6 @@ interface Parts {
   readonly writer: GroupWriter;
   readonly reader: LogReader;
   readonly lock: StoreLock;
-  readonly synchronous: Synchronous;
 }
 
 /** The file's own path: two names of one file must meet in one lock. The folder is made when missing. */

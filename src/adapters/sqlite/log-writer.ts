@@ -6,6 +6,7 @@ import {
   createDatabase,
   openDatabase,
   sqliteVersion,
+  synchronousOf,
   type Database,
   type Statement,
   type Synchronous,
@@ -65,6 +66,8 @@ export class LogWriter {
   /** False when nothing told where the log must end, as after a restore of the log alone. */
   readonly endWasKnown: boolean;
   readonly sqliteVersion: string;
+  /** When its commits wait for the disk, as SQLite says. */
+  readonly synchronous: Synchronous | null;
   readonly #path: string;
   readonly #database: Database;
   readonly #statements: Statements;
@@ -77,6 +80,7 @@ export class LogWriter {
     this.loss = loss;
     this.endWasKnown = endWasKnown;
     this.sqliteVersion = sqliteVersion(database);
+    this.synchronous = synchronousOf(database);
     this.#path = path;
     this.#database = database;
     this.#statements = prepare(database);
@@ -94,8 +98,9 @@ export class LogWriter {
     const { path, synchronous } = options;
     try {
       const known = HeadFile.read(headPath(path));
-      if (statSync(path, { throwIfNoEntry: false }) === undefined) {
+      if (sizeOf(path) === null) {
         refuseUnlessAccepted(lossOf(known, null), options);
+        refuseOrphan(path);
         createDatabase(path, EVENT_LOG);
       }
       const busyTimeoutMs = BUSY_TIMEOUT_MS;
@@ -314,6 +319,16 @@ function refuseUnlessAccepted(loss: Loss | null, options: LogWriterOptions): voi
     'STORE_CORRUPT',
     `${options.path}: ${loss.detail}; restore a newer copy, or accept the loss to go on without`,
   );
+}
+
+/** SQLite would mix what a write-ahead log holds into any file that bears the name. */
+function refuseOrphan(path: string): void {
+  if ((sizeOf(`${path}-wal`) ?? 0) === 0) return;
+  throw new Fault('STORE_CORRUPT', `${path} is gone, but ${path}-wal is there; restore the first`);
+}
+
+function sizeOf(path: string): number | null {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? null;
 }
 
 /** Keeps what was given up, and its positions free for ever: whoever saw them must not meet others there. */

@@ -1,6 +1,6 @@
 import type { FaultCode } from '../../ports/faults.js';
 import type { AppendOutcome, AppendRequest } from './event-log.js';
-import type { Loss } from './log-writer.js';
+import type { LogWriter } from './log-writer.js';
 
 /**
  * What travels between the store and its writer thread: one message for a group each way. A group is two
@@ -18,13 +18,10 @@ export type ToWriter =
   | { readonly type: 'close' };
 
 export type FromWriter =
-  | {
-      readonly type: 'opened';
-      readonly position: number;
-      readonly sqliteVersion: string;
-      readonly loss: Loss | null;
-      readonly endWasKnown: boolean;
-    }
+  | ({ readonly type: 'opened' } & Pick<
+      LogWriter,
+      'position' | 'sqliteVersion' | 'synchronous' | 'loss' | 'endWasKnown'
+    >)
   /** The group is on the disk. Of each append: revision, position. */
   | { readonly type: 'committed'; readonly places: readonly number[] }
   /** Nothing of the group was written, and the writer goes on. */

@@ -13,8 +13,8 @@ const say = (message: FromWriter): void => {
 function start(): void {
   try {
     const writer = LogWriter.open(workerData as LogWriterOptions);
-    const { position, sqliteVersion, loss, endWasKnown } = writer;
-    say({ type: 'opened', position, sqliteVersion, loss, endWasKnown });
+    const { position, sqliteVersion, synchronous, loss, endWasKnown } = writer;
+    say({ type: 'opened', position, sqliteVersion, synchronous, loss, endWasKnown });
     port?.on('message', (message: ToWriter) => {
       serve(writer, message);
     });
