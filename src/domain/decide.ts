@@ -23,15 +23,8 @@ import {
   type Decision,
 } from './decision.js';
 import { decideAttempt } from './decide-attempt.js';
-import {
-  changedMembers,
-  findAttempt,
-  isActive,
-  mergedPolicy,
-  sameDeclaration,
-  type Attempt,
-  type Deployment,
-} from './deployment.js';
+import { changedMembers, mergedPolicy, sameDeclaration } from './declaration.js';
+import { findAttempt, isActive, type Attempt, type Deployment } from './deployment.js';
 import {
   OUTCOMES,
   given,
