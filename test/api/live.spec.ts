@@ -10,7 +10,13 @@ beforeAll(async () => {
   await api.app.listen(0, '127.0.0.1');
   port = (api.app.getHttpServer().address() as AddressInfo).port;
 });
-afterAll(() => api.close());
+afterAll(async () => {
+  for (const reader of readers) reader.stop();
+  await api.close();
+});
+
+/** All readers of these tests: a server does not close while one is there. */
+const readers: Reader[] = [];
 
 interface Told {
   readonly id: string;
@@ -32,6 +38,7 @@ class Reader {
   #rest = '';
 
   constructor(path: string, headers: Readonly<Record<string, string>> = {}) {
+    readers.push(this);
     this.socket = connect(port, '127.0.0.1');
     const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
     this.socket.write(`GET ${path} HTTP/1.1\r\nhost: localhost\r\n${lines.join('')}\r\n`);
@@ -181,7 +188,7 @@ test('a reader that takes nothing is dropped and holds nobody up', async () => {
   expect(ids).toEqual(Array.from({ length: ids.length }, (_, n) => n + 1));
   brisk.stop();
   resumed.stop();
-});
+}, 60_000);
 
 test('when the service stops, streams end with word of when to come back', async () => {
   const own = await startApi();
