@@ -29,8 +29,13 @@ async function staleBecause() {
 async function build(why) {
   const startedAt = new Date();
   console.error(`Building (${why}) …`);
-  const code = await run('node_modules/@nestjs/cli/bin/nest.js', 'build');
-  if (code !== 0) process.exit(code);
+  for (const step of [
+    ['node_modules/@nestjs/cli/bin/nest.js', 'build'],
+    ['scripts/write-verbs.mjs'],
+  ]) {
+    const code = await run(...step);
+    if (code !== 0) process.exit(code);
+  }
   await mkdir('dist', { recursive: true });
   await writeFile(STAMP, '');
   await utimes(STAMP, startedAt, startedAt);

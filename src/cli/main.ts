@@ -1,10 +1,11 @@
 #!/usr/bin/env node
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { systemClock } from '../adapters/system-clock.js';
 import { EXIT } from './exit-codes.js';
 import { runCommandLine } from './program.js';
 import { terminalOf } from './terminal.js';
 import { usageError } from './usage.js';
+import type { Verb } from './verb-table.js';
 import type { Serve, Workshop } from './workshop.js';
 import type { Settings } from '../settings.js';
 
@@ -24,9 +25,18 @@ process.exitCode = await runCommandLine({
   terminal: terminalOf(process, process.env),
   version,
   clock: systemClock,
+  verbs: await verbs(),
   workshop,
   serve: serveHere,
 });
+
+/** As the build wrote them down; where nothing was built, from what they are made of. */
+async function verbs(): Promise<readonly Verb[]> {
+  const written = new URL('./verbs.json', import.meta.url);
+  if (existsSync(written)) return JSON.parse(readFileSync(written, 'utf8')) as readonly Verb[];
+  const { serviceVerbs } = await import('../verbs.js');
+  return serviceVerbs(version);
+}
 
 /** The stores of the settings; loaded only for verbs that need them. */
 async function workshop(): Promise<Workshop> {

@@ -4,8 +4,10 @@ import type { Clock } from '../ports/clock.js';
 import { isFault } from '../ports/faults.js';
 import { EXIT, exitCodesText, type ExitCode } from './exit-codes.js';
 import { addLocalVerbs } from './local-verbs.js';
+import { addServiceVerbs } from './service-verbs.js';
 import type { Terminal } from './terminal.js';
 import { USAGE } from './usage.js';
+import type { Verb } from './verb-table.js';
 import type { LocalContext } from './workshop.js';
 
 /** What the command line is started with. */
@@ -16,6 +18,8 @@ export interface CommandLine {
   readonly terminal: Terminal;
   readonly version: string;
   readonly clock: Clock;
+  /** The verbs that ask a service. */
+  readonly verbs: readonly Verb[];
   readonly workshop: LocalContext['workshop'];
   readonly serve: LocalContext['serve'];
 }
@@ -39,7 +43,7 @@ export async function runCommandLine(line: CommandLine): Promise<number> {
 
 /** The program with all its verbs. */
 export function programOf(line: CommandLine, exit: (code: number) => void): Command {
-  const { terminal, environment, version, workshop, serve } = line;
+  const { terminal, clock, environment, version, verbs, workshop, serve } = line;
   const program = new Command('shipslog')
     .description('Track deployments: their attempts, their state, their history.')
     .version(version, '-V, --version', 'print the version')
@@ -58,6 +62,7 @@ export function programOf(line: CommandLine, exit: (code: number) => void): Comm
     });
   const urlOf = ({ url }: { readonly url?: string }): string =>
     url ?? environment['SHIPSLOG_URL'] ?? URL_DEFAULT;
+  addServiceVerbs(program, verbs, { terminal, clock, environment, urlOf, exit });
   addLocalVerbs(program, { terminal, version, workshop, serve, exit, urlOf });
   addExitCodes(program, terminal);
   return program;

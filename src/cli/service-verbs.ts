@@ -1,0 +1,212 @@
+/** The verbs of the table as commands: flags in, one request, its answer out. */
+import { Option, type Command } from 'commander';
+import { pathOf, type Client } from '../client/client.js';
+import { ServiceError } from '../client/service-error.js';
+import { adviceFor, type Asked } from './advice.js';
+import { addAskingFlags, clientOf, type AskingContext, type AskingOptions } from './asking.js';
+import { EXIT, exitCodeOf } from './exit-codes.js';
+import { examplesText } from './examples.js';
+import { argumentsOf, bodyFlags, queryFlags, type Flag, type Members } from './flags.js';
+import { toldAs, type Page } from './answers.js';
+import { dashed, type Verb } from './verb-table.js';
+import { usageError } from './usage.js';
+
+/** Values of flags, by the name that commander gives them. */
+type Options = AskingOptions &
+  Readonly<Record<string, unknown>> & {
+    readonly jsonl?: true;
+    readonly all?: true;
+    readonly key?: string;
+    readonly ifMatch?: string;
+  };
+
+/** Adds a command for each verb. */
+export function addServiceVerbs(
+  program: Command,
+  verbs: readonly Verb[],
+  context: AskingContext,
+): void {
+  for (const verb of verbs) addVerb(program, verb, context);
+}
+
+function addVerb(program: Command, verb: Verb, context: AskingContext): void {
+  const [summary = verb.doc] = verb.doc.split(/(?<=\.) /);
+  const command = program.command(verb.name).description(verb.doc).summary(summary);
+  const args = argumentsOf(verb);
+  for (const { name, isNeeded } of args) {
+    // The current attempt is meant where none is named.
+    const isOptional = name === 'attemptId' || !isNeeded;
+    command.argument(isOptional ? `[${argumentName(name)}]` : `<${argumentName(name)}>`);
+  }
+  const flags = { body: bodyFlags(verb), query: queryFlags(verb) };
+  for (const { option } of [...flags.body, ...flags.query]) command.addOption(option);
+  addAskingFlags(command);
+  if (verb.isCommand) addCommandFlags(command, verb);
+  if (verb.isList) {
+    command
+      .addOption(
+        new Option('--jsonl', 'print JSON, one item a line, all of them').conflicts('json'),
+      )
+      .addOption(new Option('--all', 'all items, not only the first page'));
+  }
+  command.addHelpText('after', () => examplesText(verb));
+  command.action(async () => {
+    const given = command.args;
+    const options = command.opts<Options>();
+    const ids = Object.fromEntries(args.map(({ name }, n) => [name, given[n]]));
+    await ask({ verb, flags, options, ids }, context);
+  });
+}
+
+function addCommandFlags(command: Command, { needsRevision }: Verb): void {
+  command.option('--key <text>', 'makes the command safe to repeat (Idempotency-Key)');
+  command.option(
+    '--if-match <revision>',
+    needsRevision
+      ? 'the revision that you looked at; the newest one, when absent'
+      : 'only if this is still the newest revision; * for any',
+  );
+}
+
+function argumentName(name: string): string {
+  return name.replace(/Id$/, '');
+}
+
+/** A verb with what was said on the command line. */
+interface Asking {
+  readonly verb: Verb;
+  readonly flags: { readonly body: readonly Flag[]; readonly query: readonly Flag[] };
+  readonly options: Options;
+  readonly ids: Readonly<Record<string, string | undefined>>;
+}
+
+async function ask(asking: Asking, context: AskingContext): Promise<void> {
+  const { options, ids, verb } = asking;
+  const client = clientOf(context, options);
+  try {
+    await send(asking, client, context);
+    context.exit(EXIT.ok);
+  } catch (error) {
+    if (!(error instanceof ServiceError)) throw error;
+    const { deploymentId, attemptId } = ids;
+    await refuse(error, context, {
+      verb: verb.name,
+      client,
+      asJson: options.json === true,
+      ...(deploymentId !== undefined && { deploymentId }),
+      ...(attemptId !== undefined && { attemptId }),
+    });
+  }
+}
+
+/** Tells why the service did not do it, and what to type next; takes the exit code for it. */
+export async function refuse(
+  error: ServiceError,
+  { terminal: { err }, exit }: Pick<AskingContext, 'terminal' | 'exit'>,
+  asked: Asked & { readonly asJson?: boolean },
+): Promise<void> {
+  const { message, status, code, problem } = error;
+  exit(status === null ? EXIT.unreachable : exitCodeOf(status, code));
+  if (asked.asJson === true) {
+    await err.line(JSON.stringify(problem ?? { code, detail: message }));
+    return;
+  }
+  const wrong = (problem?.errors ?? []).map(
+    ({ pointer, message: why }) => `  ${flagOf(pointer)} ${why}`,
+  );
+  const told = wrong.length > 0 ? `${code}\n${wrong.join('\n')}` : message;
+  await err.line(`shipslog ${asked.verb}: ${told}`);
+  const advice = await adviceFor(error, asked);
+  if (advice !== null) await err.line(`${err.paint('dim', 'next:')} ${advice}`);
+}
+
+/** The flag of a member that a pointer names; positions in the query have no pointer of their own. */
+function flagOf(pointer: string): string {
+  return `--${pointer.split('/').filter(Boolean).map(dashed).join('-')}`;
+}
+
+async function send(asking: Asking, client: Client, context: AskingContext): Promise<void> {
+  const { verb, options } = asking;
+  const ids = await completed(asking, client);
+  const request = {
+    method: verb.method,
+    ...(verb.body !== null && { body: bodyOf(asking, ids) }),
+  };
+  const query = queryOf(asking);
+  const path = (more: Members): string =>
+    pathOf(verb.path, { ...pathIds(verb, ids), ...query, ...more } as Parameters<typeof pathOf>[1]);
+  const told = { ...context, options, verb };
+  if (verb.isList) {
+    const page = (more: Members) => client.request<Page>({ ...request, path: path(more) });
+    await toldAs.list(told, { page, wants: wantsAll(options), ids });
+    return;
+  }
+  const answer = await client.request<unknown>(
+    { ...request, path: path({}) },
+    {
+      ...(options.key !== undefined && { key: options.key }),
+      ...(await revisionOf(asking, client)),
+    },
+  );
+  await toldAs.one(told, answer.body);
+}
+
+function wantsAll({ all, jsonl, limit }: Options): boolean {
+  return all === true || (jsonl === true && limit === undefined);
+}
+
+/** Ids as given; the current attempt where the path needs one and none was named. */
+async function completed({ verb, ids }: Asking, client: Client): Promise<Asking['ids']> {
+  const { deploymentId, attemptId } = ids;
+  const isNeeded = verb.path.includes('{attemptId}') && attemptId === undefined;
+  if (!isNeeded || deploymentId === undefined) return ids;
+  const { currentAttempt } = await client.call('getDeployment', {
+    deploymentId,
+    consistency: 'strong',
+  });
+  if (currentAttempt === null) {
+    throw usageError(`${deploymentId} has no attempt yet; open one: shipslog open ${deploymentId}`);
+  }
+  return { ...ids, attemptId: currentAttempt.attemptId };
+}
+
+function pathIds({ path }: Verb, ids: Asking['ids']): Members {
+  return Object.fromEntries(Object.entries(ids).filter(([name]) => path.includes(`{${name}}`)));
+}
+
+function bodyOf({ verb, flags, options }: Asking, ids: Asking['ids']): Members {
+  const body: Members = {};
+  for (const [name, value] of Object.entries(ids)) {
+    if (value !== undefined && !verb.path.includes(`{${name}}`)) body[name] = value;
+  }
+  putAll(flags.body, options, body);
+  return body;
+}
+
+/** What a person who has just written reads is what was written, unless something else is asked for. */
+function queryOf({ verb, flags, options }: Asking): Members {
+  const query: Members = {};
+  putAll(flags.query, options, query);
+  const canBeStrong = verb.parameters.some(({ name }) => name === 'consistency');
+  return canBeStrong && Object.keys(query).length === 0 ? { consistency: 'strong' } : query;
+}
+
+function putAll(flags: readonly Flag[], options: Options, into: Members): void {
+  for (const { option, put } of flags) {
+    const value = options[option.attributeName()];
+    if (value !== undefined) put(into, value);
+  }
+}
+
+/** The revision to decide on: as given, else, where one is needed, the newest one. */
+async function revisionOf(
+  { verb, options, ids }: Asking,
+  client: Client,
+): Promise<{ readonly ifMatch?: string }> {
+  const { ifMatch } = options;
+  if (ifMatch !== undefined) return { ifMatch };
+  const { deploymentId } = ids;
+  if (!verb.needsRevision || deploymentId === undefined) return {};
+  const { revision } = await client.call('getDeployment', { deploymentId, consistency: 'strong' });
+  return { ifMatch: revision };
+}
