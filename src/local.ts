@@ -9,13 +9,14 @@ import { chance } from './application/ids.js';
 import type { OpenStores, Workshop } from './cli/workshop.js';
 import type { EventStore } from './ports/event-store.js';
 import type { ReadModels } from './ports/read-models.js';
-import type { Location, SettingName, Settings } from './settings.js';
+import type { Location, LogLocation, SettingName, Settings } from './settings.js';
+import { placeOf } from './stores.js';
 
 /** What local verbs work with, by these settings. Nothing is opened before it is asked for. */
 export function workshopOf(settings: Settings): Workshop {
   const { eventStore, readModels, scopes, policy: defaults, host, port } = settings;
   const files = [eventStore, readModels].flatMap((at) => (at.kind === 'sqlite' ? [at.file] : []));
-  const openLogToRead = async (): Promise<EventStore> => logToRead(eventStore);
+  const openLogToRead = (): Promise<EventStore> => logToRead(eventStore);
   return {
     clock: systemClock,
     random: chance,
@@ -29,7 +30,7 @@ export function workshopOf(settings: Settings): Workshop {
     openLogToRead,
     openToRead: async () => together(await openLogToRead(), () => readModelsToRead(readModels)),
     openToFold: async () => together(await openLogToRead(), () => readModelsToWrite(readModels)),
-    openLog: async () => logToWrite(eventStore),
+    openLog: () => logToWrite(eventStore),
   };
 }
 
@@ -47,12 +48,22 @@ async function together(store: EventStore, open: () => ReadModels): Promise<Open
   }
 }
 
-function logToRead(at: Location): EventStore {
-  return openSqliteEventStoreToRead(fileOf(at, 'SHIPSLOG_EVENT_STORE'));
+async function logToRead(at: LogLocation): Promise<EventStore> {
+  return at.kind === 'eventstoredb'
+    ? openEventStoreDB(at.url)
+    : openSqliteEventStoreToRead(fileOf(at, 'SHIPSLOG_EVENT_STORE'));
 }
 
-async function logToWrite(at: Location): Promise<EventStore> {
-  return openSqliteEventStore({ file: fileOf(at, 'SHIPSLOG_EVENT_STORE'), clock: systemClock });
+async function logToWrite(at: LogLocation): Promise<EventStore> {
+  return at.kind === 'eventstoredb'
+    ? openEventStoreDB(at.url)
+    : openSqliteEventStore({ file: fileOf(at, 'SHIPSLOG_EVENT_STORE'), clock: systemClock });
+}
+
+async function openEventStoreDB(url: string): Promise<EventStore> {
+  // Loaded only where it is used: the client costs a start some 200 ms.
+  const adapter = await import('./adapters/eventstoredb/event-store.js');
+  return adapter.openEventStoreDB({ url, clock: systemClock });
 }
 
 function readModelsToRead(at: Location): ReadModels {
@@ -66,8 +77,4 @@ function readModelsToWrite(at: Location): ReadModels {
 function fileOf(at: Location, name: SettingName): string {
   if (at.kind === 'sqlite') return at.file;
   throw new Error(`${name}=memory: is seen by its own process only; set it to sqlite:<file>`);
-}
-
-function placeOf(at: Location): string {
-  return at.kind === 'sqlite' ? resolve(at.file) : 'in memory';
 }

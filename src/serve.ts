@@ -2,13 +2,13 @@
 import 'reflect-metadata';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { AddressInfo } from 'node:net';
-import { resolve } from 'node:path';
 import type { Logger } from 'pino';
 import { createHttpApplication } from './http-application.js';
 import { createLogger, logSignals, nestLogger } from './observability/logging.js';
 import { isFault } from './ports/faults.js';
-import type { Location, Settings } from './settings.js';
+import type { Settings } from './settings.js';
 import { ShipslogModule } from './shipslog.module.js';
+import { placeOf } from './stores.js';
 
 /** How a service is started beside its settings. */
 export interface ServeOptions {
@@ -101,10 +101,4 @@ function welcome(app: NestFastifyApplication, settings: Settings): string {
     `  ${post}/web/attempts`,
     `  curl -s ${url}/v1/deployments/web`,
   ].join('\n');
-}
-
-function placeOf(location: Location): string {
-  return location.kind === 'sqlite'
-    ? resolve(location.file)
-    : 'in memory, gone when the process ends';
 }

@@ -4,9 +4,11 @@ import { isIP } from 'node:net';
 import { SCOPE_KINDS, type ScopeKind } from './domain/event-schema.js';
 import { POLICY_BOUNDS, type PolicyDefaults } from './domain/lease.js';
 
-/** Where the log or the read models are kept. */
+/** Where the read models are kept. */
 export type Location =
   { readonly kind: 'sqlite'; readonly file: string } | { readonly kind: 'memory' };
+/** Where the log is kept. */
+export type LogLocation = Location | { readonly kind: 'eventstoredb'; readonly url: string };
 
 export const ROLES = ['api', 'projector', 'reaper'] as const;
 export type Role = (typeof ROLES)[number];
@@ -16,7 +18,7 @@ const LOG_FORMATS = ['pretty', 'json'] as const;
 
 /** Everything that can be set, decided. */
 export interface Settings {
-  readonly eventStore: Location;
+  readonly eventStore: LogLocation;
   readonly readModels: Location;
   readonly host: string;
   readonly port: number;
@@ -54,8 +56,8 @@ export const SETTINGS = {
   SHIPSLOG_EVENT_STORE: {
     fallback: 'sqlite:./data/events.db',
     meaning: 'Where the log is kept.',
-    bounds: 'sqlite:<file> or memory:',
-    read: location,
+    bounds: 'sqlite:<file>, memory:, or a connection string esdb://… or esdb+discover://…',
+    read: logLocation,
   },
   SHIPSLOG_READ_MODELS: {
     fallback: 'sqlite:./data/read-models.db',
@@ -226,6 +228,12 @@ function location(text: string): Location | Wrong {
   return file === undefined
     ? new Wrong('use a file, e.g. sqlite:./data/events.db')
     : { kind: 'sqlite', file };
+}
+
+function logLocation(text: string): LogLocation | Wrong {
+  return /^esdb(\+discover)?:\/\/./.test(text)
+    ? { kind: 'eventstoredb', url: text }
+    : location(text);
 }
 
 function loopback(text: string): string | Wrong {

@@ -1,5 +1,5 @@
 /** From settings to adapters: the one place where a store is chosen. */
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { MemoryAuditJournal } from './adapters/memory/audit-journal.js';
 import { MemoryEventStore } from './adapters/memory/event-store.js';
 import { MemoryLeases } from './adapters/memory/leases.js';
@@ -13,7 +13,7 @@ import type { EventStore } from './ports/event-store.js';
 import type { Fault } from './ports/faults.js';
 import type { Leases } from './ports/leases.js';
 import type { ReadModels } from './ports/read-models.js';
-import type { Location } from './settings.js';
+import type { Location, LogLocation } from './settings.js';
 
 /** Everything that keeps something. */
 export interface Stores {
@@ -25,7 +25,7 @@ export interface Stores {
 
 /** How the stores are opened. */
 export interface StoresOptions {
-  readonly eventStore: Location;
+  readonly eventStore: LogLocation;
   readonly readModels: Location;
   readonly clock: Clock;
   /** Goes on with a log that is shorter than what was acknowledged; what is lost is recorded. */
@@ -53,6 +53,11 @@ async function openLog(options: StoresOptions): Promise<EventStore> {
   switch (eventStore.kind) {
     case 'memory':
       return new MemoryEventStore();
+    case 'eventstoredb': {
+      // Loaded only where it is used: the client costs a start some 200 ms.
+      const { openEventStoreDB } = await import('./adapters/eventstoredb/event-store.js');
+      return openEventStoreDB({ url: eventStore.url, clock });
+    }
     case 'sqlite':
       return openSqliteEventStore({
         file: eventStore.file,
@@ -84,4 +89,16 @@ export async function closeStores({ store, readModels, leases, journal }: Stores
   await readModels.close();
   await leases.close();
   await store.close();
+}
+
+/** A place in words, without what is secret about it. */
+export function placeOf(location: LogLocation): string {
+  switch (location.kind) {
+    case 'sqlite':
+      return resolve(location.file);
+    case 'memory':
+      return 'in memory, gone when the process ends';
+    case 'eventstoredb':
+      return location.url.replace(/\/\/[^@/]*@/, '//…@');
+  }
 }
