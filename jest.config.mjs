@@ -9,4 +9,6 @@ export default {
   setupFiles: ['reflect-metadata'],
   coverageProvider: 'v8',
   maxWorkers: '100%',
+  // Nothing here waits for time; a machine that is busy with something else is no failure.
+  testTimeout: 30_000,
 };
