@@ -54,7 +54,7 @@ const PAGE_BYTES = 4_096;
 /** What is tried to see whether a full disk has room again: more than an ordinary command needs. */
 const ROOM_PAGES = 16;
 /** Milliseconds to wait for somebody else's lock on the file, such as a shell's. */
-const BUSY_TIMEOUT_MS = 1_000;
+const BUSY_TIMEOUT_MS = 2_000;
 
 /**
  * The one connection that writes the log and copies its write-ahead log into the file. Synchronous: it
@@ -163,14 +163,10 @@ export class LogWriter {
    * @throws {Fault} when the disk failed; this writer must not be used again.
    */
   settle(): void {
-    try {
+    this.#tidy(() => {
       this.#noteHead();
       if (this.#pagesSinceCheckpoint >= CHECKPOINT_PAGES) this.#checkpoint('PASSIVE');
-    } catch (error) {
-      const fault = asFault(error, this.#path, 'write');
-      // The write-ahead log still has everything, and the next append says that there is no room.
-      if (!(fault instanceof Fault && fault.code === 'STORE_FULL')) throw fault;
-    }
+    });
   }
 
   /** Tells whether the disk has room again, by writing something. @throws {Fault} as `append`. */
@@ -188,15 +184,27 @@ export class LogWriter {
     }
   }
 
-  /** Leaves one whole file behind. */
+  /** Leaves one whole file behind, if there is room for it. @throws {Fault} as `settle`. */
   close(): void {
-    try {
+    this.#tidy(() => {
       this.#noteHead();
       this.#checkpoint('TRUNCATE');
+    });
+    try {
       this.#headFile.close();
       this.#database.close();
     } catch (error) {
       throw asFault(error, this.#path, 'write');
+    }
+  }
+
+  /** Without room the write-ahead log keeps everything; the next append says that there is none. */
+  #tidy(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      const fault = asFault(error, this.#path, 'write');
+      if (!(fault instanceof Fault && fault.code === 'STORE_FULL')) throw fault;
     }
   }
 
