@@ -46,6 +46,9 @@ export function logSignals(logger: Logger): () => void {
   };
 }
 
+/** Where Nest tells of an error that it throws as well. */
+const THROWN_TOO: ReadonlySet<string> = new Set(['ExceptionHandler', 'NestApplication']);
+
 /** Nest's own messages in the same log; its chatter of starting is debug. */
 export function nestLogger(logger: Logger): LoggerService {
   const told = (context: unknown[]): object => ({ context: context.at(-1) });
@@ -58,7 +61,7 @@ export function nestLogger(logger: Logger): LoggerService {
     warn: (message: unknown, ...context: unknown[]) => logger.warn(told(context), String(message)),
     error: (message: unknown, ...context: unknown[]) => {
       // What a start fails with is thrown as well, and told once by whoever started.
-      const isThrown = context.at(-1) === 'ExceptionHandler';
+      const isThrown = THROWN_TOO.has(String(context.at(-1)));
       const level = isThrown ? 'debug' : 'error';
       logger[level]({ ...told(context), stack: context[0] }, String(message));
     },

@@ -44,10 +44,16 @@ describe('a start', () => {
   );
 
   it(
-    'on a store that another process owns ends with one line and code 1, and harms nobody',
+    'where another process has the store, or the port, ends with one line and code 1, and harms nobody',
     async () => {
       const folder = await temporaryFolder();
       const first = await startService({ folder });
+      const { port } = new URL(first.url);
+      const elsewhere = await temporaryFolder();
+      const settings = { ...PRETTY, SHIPSLOG_PORT: port };
+      const third = await runService({ folder: elsewhere, settings });
+      expect(third.ending).toBe(1);
+      expect(linesOf(third.said)).toEqual([expect.stringContaining(`127.0.0.1:${port}`)]);
       const second = await runService({ folder, settings: PRETTY });
       expect(second.ending).toBe(1);
       expect(linesOf(second.said)).toEqual([
