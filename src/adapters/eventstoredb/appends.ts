@@ -140,7 +140,7 @@ export class Appends {
     const batch = new Batch(connection, clock, {
       onNotReady: () => {
         this.#batch = null;
-        session.replace(connection, batch.ended);
+        session.retire(connection, batch.ended);
       },
       onOver: (error) => {
         if (!batch.isLeft) this.#batch = null;

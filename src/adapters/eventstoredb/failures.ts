@@ -24,6 +24,8 @@ const CODES: Readonly<Record<number, string>> = {
   14: 'it is out of reach',
   16: 'it does not accept the credentials',
 };
+/** Cancelled by the server, broken off, out of reach, and what has no status: discovery, a dead stream. */
+const LOST: ReadonlySet<number> = new Set([1, 13, 14, -1]);
 const [INVALID_ARGUMENT, PERMISSION_DENIED, UNAUTHENTICATED] = [3, 7, 16];
 
 /** Reads the end of a call; an error that is none, such as a failed discovery, has no status: code -1. */
@@ -60,6 +62,11 @@ export function isRefused(error: unknown): boolean {
 
 export function isNotLeader(error: unknown): boolean {
   return callEndOf(error).exception === 'not-leader';
+}
+
+/** Whether the whole connection is of no use any more, as far as a failed call tells. */
+export function isConnectionLost(error: unknown): boolean {
+  return LOST.has(callEndOf(error).code) && !isNotLeader(error);
 }
 
 /** Why a read failed. `what` names what was read. */

@@ -9,7 +9,7 @@ import {
 } from '../../ports/event-store.js';
 import { Fault, isFault } from '../../ports/faults.js';
 import type { Connection, ReadCall } from './connection.js';
-import { isNotLeader, readFault } from './failures.js';
+import { isConnectionLost, isNotLeader, readFault } from './failures.js';
 import { followRequest, toRecorded } from './messages.js';
 import { assertPosition, type Reads } from './reads.js';
 import type { Session } from './session.js';
@@ -29,6 +29,8 @@ export interface FollowOptions {
 
 /** Events handed over at once. */
 const DELIVERY_EVENTS_MAX = 1_000;
+/** Events of one burst that are waited for together. */
+const BURST_EVENTS_MAX = 250;
 /** Events held for a reader that is slow; then the server waits. Bytes, roughly. */
 const HELD_BYTES_MAX = 8 * 1024 * 1024;
 /** The server says how far it is after so many events of others: a sign of life, nothing more. */
@@ -49,7 +51,7 @@ export class Follower {
   #hasBegun = false;
   #failures = 0;
   #looks = 0;
-  /** How often it was resumed. */
+  /** How often a subscription that had begun was dropped, and begun again. */
   resumes = 0;
 
   constructor(options: FollowOptions, { after = 0n, signal }: Subscription) {
@@ -76,7 +78,10 @@ export class Follower {
       } finally {
         feed.cancel();
       }
-      await this.#dropped(feed.problem);
+      if (feed.problem === null) return;
+      this.resumes += 1;
+      if (isConnectionLost(feed.problem)) this.#options.session.retire(feed.connection);
+      await this.#backOff(feed.problem);
     }
   }
 
@@ -96,7 +101,7 @@ export class Follower {
       return feed;
     } catch (error) {
       if (isFault(error, 'POSITION_INVALID')) throw error;
-      await this.#dropped(error);
+      await this.#backOff(error);
       return null;
     }
   }
@@ -133,7 +138,7 @@ export class Follower {
       });
       if (delivery === 'over') return null;
       if (delivery === 'silent') {
-        if (await this.#isMissingEvents()) return null;
+        if (await this.#isMissingEvents()) feed.end(new Error('it fell silent'));
         continue;
       }
       this.#failures = 0;
@@ -180,11 +185,10 @@ export class Follower {
   }
 
   /** Waits before it is tried again. */
-  async #dropped(error: unknown): Promise<void> {
+  async #backOff(error: unknown): Promise<void> {
     if (this.#signal.aborted) return;
     const fault = readFault(error, 'the log');
     if (fault.code === 'POSITION_INVALID') throw fault;
-    this.resumes += 1;
     const { clock, random } = this.#options;
     const backoffMs = Math.min(BACKOFF_MAX_MS, BACKOFF_MIN_MS * 2 ** Math.min(this.#failures, 10));
     this.#failures += isNotLeader(error) ? 0 : 1;
@@ -212,9 +216,9 @@ class Feed {
   #isWaking = false;
   #wake: () => void = () => undefined;
 
-  constructor(private readonly connection: Connection) {}
+  constructor(readonly connection: Connection) {}
 
-  /** Why it is over. */
+  /** Why it is over; null while it is not, and when it was left. */
   get problem(): unknown {
     return this.#problem;
   }
@@ -222,8 +226,8 @@ class Feed {
   begin(call: ReadCall): void {
     this.#call = call;
     // First of all: an error without a listener would end the process.
-    call.on('error', (error) => this.#end(error));
-    call.on('end', () => this.#end(new Error('it ended the subscription')));
+    call.on('error', (error) => this.end(error));
+    call.on('end', () => this.end(new Error('it ended the subscription')));
     call.on('data', (message: ReadResp) => this.#take(message));
   }
 
@@ -286,7 +290,7 @@ class Feed {
       this.#events.push(recorded);
       this.#heldBytes += recorded.data.length + recorded.metadata.length;
     } catch (error) {
-      this.#end(error);
+      this.end(error);
       return;
     }
     const isFull = this.#events.length >= DELIVERY_EVENTS_MAX || this.#heldBytes >= HELD_BYTES_MAX;
@@ -295,17 +299,23 @@ class Feed {
     this.#call?.pause();
   }
 
-  /** What comes in one go is handed over in one go. */
+  /** What comes in one go is handed over in one go: as long as each turn brings more, up to a bound. */
   #wakeSoon(): void {
     if (this.#isWaking) return;
     this.#isWaking = true;
-    setImmediate(() => {
+    const wakeUnlessMore = (seen: number): void => {
+      const { length } = this.#events;
+      if (length > seen && length < BURST_EVENTS_MAX) {
+        setImmediate(wakeUnlessMore, length);
+        return;
+      }
       this.#isWaking = false;
       this.#wake();
-    });
+    };
+    setImmediate(wakeUnlessMore, this.#events.length);
   }
 
-  #end(error: unknown): void {
+  end(error: unknown): void {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#problem = error;

@@ -200,9 +200,9 @@ export class Reads {
         return await readPage({ connection, clock, timeoutMs, request, take });
       } catch (error) {
         const fault = readFault(error, what);
-        const isLost = fault.code === 'STORE_UNAVAILABLE' && !isRefused(error);
-        if (isLost && !isNotLeader(error)) this.#giveUp(connection, error);
-        if (!isLost || error instanceof Fault || attempt === ATTEMPTS_MAX) throw fault;
+        const mayPass = fault.code === 'STORE_UNAVAILABLE' && !isRefused(error);
+        if (mayPass && !isNotLeader(error)) this.#giveUp(connection, error);
+        if (!mayPass || error instanceof Fault || attempt === ATTEMPTS_MAX) throw fault;
         await sleep(clock, RETRY_MS * attempt * (0.5 + random()));
       }
     }

@@ -22,17 +22,15 @@ const PAUSE_MS = 150;
 let ordinals = 0;
 
 /**
- * Keeps one connection for one purpose, and replaces it when it fails.
- *
- * In this order: nobody gets the old one any more, it is closed, in bounded time, and then a new one is
- * made by whoever asks next. A new client discovers the nodes anew, and carries nothing over.
+ * Keeps one connection for one purpose, and replaces it when it fails: nobody gets the old one any more,
+ * it is closed in bounded time, and whoever asks next makes a new one, which discovers the nodes anew and
+ * shares nothing with the old one.
  */
 export class Session {
   readonly #options: SessionOptions;
   #current: Promise<Connection> | null = null;
   #open: Connection | null = null;
-  #closing: Promise<void> = Promise.resolve();
-  readonly #draining = new Set<Promise<void>>();
+  readonly #closing = new Set<Promise<void>>();
   #pausedUntilMs = 0;
   #problem: Fault | null = null;
   #isClosed = false;
@@ -66,17 +64,15 @@ export class Session {
     return connecting;
   }
 
-  /** Gives a connection up, for good. Does nothing when it is not the current one any more. */
-  retire(connection: Connection): void {
-    if (this.#forget(connection)) this.#closing = this.#closing.then(() => connection.close());
-  }
-
-  /** Gives nobody this connection any more, and closes it when what is under way on it has ended. */
-  replace(connection: Connection, ended: Promise<void>): void {
-    if (!this.#forget(connection)) return;
-    const closed = ended.then(() => connection.close());
-    this.#draining.add(closed);
-    void closed.then(() => this.#draining.delete(closed));
+  /**
+   * Gives nobody this connection any more, and closes it once what is under way on it has ended. Does
+   * nothing when it is not the current one any more.
+   */
+  retire(connection: Connection, ended: Promise<void> = Promise.resolve()): void {
+    if (this.#open !== connection) return;
+    this.#current = null;
+    this.#open = null;
+    this.#close(connection, ended);
   }
 
   /** Looks again who leads, when that was not known or was asked long ago. Never rejects. */
@@ -97,29 +93,30 @@ export class Session {
     this.#isClosed = true;
     await this.#current?.catch(() => null);
     if (this.#open !== null) this.retire(this.#open);
-    await Promise.all([this.#closing, ...this.#draining]);
+    await Promise.all(this.#closing);
   }
 
-  #forget(connection: Connection): boolean {
-    if (this.#open !== connection) return false;
-    this.#current = null;
-    this.#open = null;
-    return true;
+  #close(connection: Connection, ended?: Promise<void>): void {
+    const closed = Promise.resolve(ended).then(() => connection.close());
+    this.#closing.add(closed);
+    void closed.then(() => this.#closing.delete(closed));
   }
 
   async #connect(): Promise<Connection> {
     const { server, clock, random, onReach } = this.#options;
-    await this.#closing;
-    if (this.#isClosed) throw closed();
     const connection = new Connection(server.toClient((ordinals += 1)), clock);
     try {
       await this.#inTime(connection.greet());
     } catch (error) {
-      this.#closing = connection.close();
+      this.#close(connection);
       this.#pausedUntilMs = clock.monotonicMs() + PAUSE_MS * (0.5 + random());
       this.#problem = this.#unreachable(error);
       onReach(this.#problem);
       throw this.#problem;
+    }
+    if (this.#isClosed) {
+      this.#close(connection);
+      throw closed();
     }
     this.connects += 1;
     this.#open = connection;

@@ -148,6 +148,7 @@ export function batchAppend(
   node: Node,
   call: ServerDuplexStream<BatchAppendReq, BatchAppendResp>,
 ): void {
+  node.calls.set('batchAppend', (node.calls.get('batchAppend') ?? 0) + 1);
   const begun = new Map<string, Request>();
   const batch = new Batch(node, call);
   call.on('data', (message: BatchAppendReq) => {
@@ -250,6 +251,7 @@ export function append(
   call: ServerReadableStream<AppendReq, AppendResp>,
   answer: sendUnaryData<AppendResp>,
 ): void {
+  node.calls.set('append', (node.calls.get('append') ?? 0) + 1);
   let request: Request | null = null;
   call.on('data', (message: AppendReq) => {
     const options = message.getOptions();

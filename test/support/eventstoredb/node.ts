@@ -27,6 +27,12 @@ export interface Node {
   readonly dropMs: number;
   /** Ends calls that are open, each in its own way. */
   readonly openCalls: Set<(why: Failure) => void>;
+  /** Reads and subscriptions that the server still serves. */
+  openReads: number;
+  /** Events handed to subscriptions since the start. */
+  eventsSent: number;
+  /** Calls begun since the start, by method. */
+  readonly calls: Map<string, number>;
   /** Subscriptions are told nothing any more, as while a server stops. */
   isSilent: boolean;
   /** Runs a task now, or, while the server is frozen, when it is thawed. */

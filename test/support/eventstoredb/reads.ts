@@ -20,6 +20,7 @@ const { CountOptionCase, StreamOptionCase } = streamsPb.ReadReq.Options;
 /** Answers a read, or plays the fault that is planned for it. */
 export function read(node: Node, call: ReadCall): void {
   call.on('error', () => undefined);
+  count(node, call);
   node.whenThawed(() => {
     const options = call.request.getOptions();
     if (options === undefined) return;
@@ -42,6 +43,17 @@ export function read(node: Node, call: ReadCall): void {
     else if (options.getStreamOptionCase() === StreamOptionCase.ALL) readAll(node, call, options);
     else readStream(node, call, options);
   });
+}
+
+/** Counts a read until it has ended, whoever ended it. */
+function count(node: Node, call: ReadCall): void {
+  node.calls.set('read', (node.calls.get('read') ?? 0) + 1);
+  node.openReads += 1;
+  const ended = new Promise<void>((resolve) => {
+    for (const event of ['finish', 'close', 'cancelled', 'error'])
+      call.once(event, () => resolve());
+  });
+  void ended.then(() => (node.openReads -= 1));
 }
 
 function play(node: Node, call: ReadCall, fault: ReadFault): void {

@@ -60,6 +60,9 @@ const STATES = {
 /** A running test server. */
 export class TestServer implements Node {
   readonly openCalls = new Set<(why: Failure) => void>();
+  openReads = 0;
+  eventsSent = 0;
+  readonly calls = new Map<string, number>();
   readonly switchboard = new Switchboard();
   readonly dropMs: number;
   isReady: boolean;

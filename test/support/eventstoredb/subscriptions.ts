@@ -142,6 +142,7 @@ class Feed {
   }
 
   async #deliver(event: LoggedEvent): Promise<void> {
+    this.node.eventsSent += 1;
     const fault = this.node.switchboard.take('subscription', event.stream);
     switch (fault?.fault) {
       case undefined:
@@ -172,6 +173,9 @@ class Feed {
       case 'reorder':
         await this.#letGo();
         this.#held = event;
+        return;
+      case 'late':
+        setTimeout(() => void this.#send(encodedEvent(event)), fault.delayMs).unref();
         return;
       case 'checkpoint_past':
         await this.#send(checkpoint(event.position + 1_000_000n));

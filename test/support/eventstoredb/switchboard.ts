@@ -43,6 +43,8 @@ export type SubscriptionFault =
   | { readonly fault: 'duplicate' }
   /** The event is sent after the one that follows it, if that is there already. */
   | { readonly fault: 'reorder' }
+  /** The event is sent when the one that comes next has been sent for a while. */
+  | { readonly fault: 'late'; readonly delayMs: number }
   /** A checkpoint is sent that lies beyond events that were not sent. */
   | { readonly fault: 'checkpoint_past' }
   | { readonly fault: 'caught_up_again' }
