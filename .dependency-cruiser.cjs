@@ -139,7 +139,7 @@ module.exports = {
         '^src/observability/',
         '^src/ports/signals\\.ts$',
         NODE,
-        ...packages('pino', 'prom-client', '@opentelemetry/api', '@nestjs/common'),
+        ...packages('pino', 'pino-pretty', 'prom-client', '@opentelemetry/api', '@nestjs/common'),
       ],
       because: 'It hears signals; what it watches does not know it, and it does not know what.',
     }),
