@@ -3,8 +3,8 @@ import type { Clock } from '../ports/clock.js';
 import type { EventStore, Position, RecordedEvent } from '../ports/event-store.js';
 import type { Change, ReadModels } from '../ports/read-models.js';
 import { emit } from '../ports/signals.js';
-import { FeedGuard, inOrder, type Hole } from './feed-guard.js';
-import { isAfter, readEvent, type Folded, type ReadEvent, type TableFold } from './fold.js';
+import { FeedReader, inOrder, type Hole } from './feed-reader.js';
+import { FoldBatch, isAfter, type LoadRows, type ReadEvent, type TableFold } from './fold.js';
 
 /** What groups work with. */
 export interface GroupOptions {
@@ -13,14 +13,28 @@ export interface GroupOptions {
   readonly clock: Clock;
 }
 
-/** What a batch did: how many events of ours it had, and when the last one was recorded. */
+/** What a commit wrote: how many events of ours it had, and when the last one was recorded. */
 export interface Applied {
   readonly events: number;
   readonly recordedAt: Instant | null;
 }
 
-/** Events folded in one go while catching up: 10 to 40 ms of work between two turns of the event loop. */
-const CATCH_UP_EVENTS_MAX = 2000;
+/**
+ * A commit is due when so many rows have changed, 10 to 20 ms of work, or so many events are folded in.
+ * While the same deployments go on changing, waiting for more events saves rows.
+ */
+const COMMIT_ROWS_MAX = 1000;
+const COMMIT_EVENTS_MAX = 10_000;
+/** Events that are parsed at a time: what is folded and let go of soon costs the collector little. */
+const PARSED_EVENTS_MAX = 100;
+
+/** What is folded and not committed yet. */
+interface Open {
+  readonly batches: readonly (readonly [TableFold, FoldBatch])[];
+  events: number;
+  recordedAt: Instant | null;
+  to: Position;
+}
 
 /**
  * Tables that are folded together: each event is read and parsed once, and a batch moves the rows and
@@ -31,12 +45,13 @@ const CATCH_UP_EVENTS_MAX = 2000;
 export class FoldGroup {
   readonly #options: GroupOptions;
   readonly #folds = new Map<string, TableFold>();
-  readonly #guard: FeedGuard;
+  readonly #feed: FeedReader;
+  #open: Open | null = null;
 
   /** `hole` is the one that an earlier group met and asked the store about again. */
   constructor(options: GroupOptions, folds: readonly TableFold[], hole: Hole | null = null) {
     this.#options = options;
-    this.#guard = new FeedGuard(hole);
+    this.#feed = new FeedReader(hole);
     for (const fold of folds) this.put(fold);
   }
 
@@ -46,7 +61,7 @@ export class FoldGroup {
 
   /** The hole in the feed that stopped the group, if one did. */
   get hole(): Hole | null {
-    return this.#guard.hole;
+    return this.#feed.hole;
   }
 
   /** The position that all tables have reached; null before the first event, or without a table. */
@@ -67,47 +82,76 @@ export class FoldGroup {
     this.#folds.set(fold.projection.name, fold);
   }
 
-  /**
-   * Folds a batch into all tables and commits it.
-   *
-   * Safe to repeat: what a table has folded already is passed over, in whatever order it comes.
-   * @throws {Fault} REVISION_CONFLICT when another projector moved a checkpoint; STORE_UNAVAILABLE when
-   *   the feed left an event out; whatever the read models throw.
-   */
-  async apply(records: readonly RecordedEvent[]): Promise<Applied> {
-    const { position } = this;
-    const due = inOrder(records).filter((record) => isAfter(record.position, position));
-    const to = due.at(-1)?.position;
-    if (to === undefined) return { events: 0, recordedAt: null };
-    const events = this.#guard.inspect(due.map(readEvent).filter((event) => event !== null));
-    const results: [TableFold, Folded][] = [];
-    for (const fold of this.folds.filter((each) => isAfter(to, each.position))) {
-      results.push([fold, await this.#fold(fold, events)]);
-    }
-    await this.#options.readModels.commit(
-      results.map(([fold, { changed }]) => changeOf(fold, [...changed.values()], to)),
-    );
-    for (const [fold, folded] of results) fold.advance(folded, to);
-    this.#guard.passed(events);
-    return { events: events.length, recordedAt: recordedAtOf(events.at(-1)) };
+  /** Whether so much is folded that it should be committed before more is. */
+  get isFull(): boolean {
+    if (this.#open === null) return false;
+    const { batches, events } = this.#open;
+    const rows = batches.reduce((sum, [, { changed }]) => sum + changed.size, 0);
+    return events >= COMMIT_EVENTS_MAX || rows >= COMMIT_ROWS_MAX;
   }
 
-  async #fold(fold: TableFold, events: readonly ReadEvent[]): Promise<Folded> {
+  /**
+   * Folds events into all tables; nothing is written yet.
+   *
+   * Safe to repeat: what a table has folded already is passed over, in whatever order it comes.
+   * @throws {Fault} STORE_UNAVAILABLE when the feed left an event out; whatever the read models throw.
+   */
+  async fold(records: readonly RecordedEvent[]): Promise<void> {
+    const due = dueAfter(this.#open?.to ?? this.position, inOrder(records));
+    const to = due.at(-1)?.position;
+    if (to === undefined) return;
+    const open = (this.#open ??= this.#begin(to));
+    for (let from = 0; from < due.length; from += PARSED_EVENTS_MAX) {
+      const parsed = this.#feed.read(due.slice(from, from + PARSED_EVENTS_MAX));
+      for (const [fold, batch] of open.batches)
+        await fold.fold(parsed, this.#loaderOf(fold), batch);
+      open.events += parsed.length;
+      open.recordedAt = recordedAtOf(parsed.at(-1)) ?? open.recordedAt;
+    }
+    open.to = to;
+  }
+
+  /**
+   * Writes what is folded: first the streams that had to be left, each by itself, then the rows and
+   * checkpoints of all tables in one transaction.
+   * @throws {Fault} REVISION_CONFLICT when another projector moved a checkpoint; whatever the read models
+   *   throw.
+   */
+  async commit(): Promise<Applied> {
+    if (this.#open === null) return { events: 0, recordedAt: null };
+    const { events, recordedAt, to } = this.#open;
+    const batches = this.#open.batches.filter(([{ position }]) => isAfter(to, position));
+    for (const [fold, batch] of batches) await this.#park(fold, batch);
+    await this.#options.readModels.commit(
+      batches.map(([fold, { changed }]) => changeOf(fold, [...changed.values()], to)),
+    );
+    for (const [fold, batch] of batches) fold.advance(batch, to);
+    this.#open = null;
+    return { events, recordedAt };
+  }
+
+  #begin(to: Position): Open {
+    const batches = this.folds.map((fold) => [fold, new FoldBatch()] as const);
+    return { batches, events: 0, recordedAt: null, to };
+  }
+
+  #loaderOf({ projection, generation }: TableFold): LoadRows {
+    return (keys) => this.#options.readModels.load(projection, generation, keys);
+  }
+
+  async #park({ projection, generation }: TableFold, { poison }: FoldBatch): Promise<void> {
     const { readModels, clock } = this.#options;
-    const { projection, generation } = fold;
-    const folded = await fold.fold(events, (keys) => readModels.load(projection, generation, keys));
-    for (const { stream, revision, position, problem } of folded.poison) {
+    for (const { stream, revision, position, problem } of poison.values()) {
       const place = { table: projection.name, generation, stream, revision, position };
       await readModels.park({ ...place, problem, parkedAt: clock.now() });
       emit('parked', { projection: projection.name, stream, problem });
     }
-    return folded;
   }
 }
 
 /**
- * Hands the log to `apply` in large batches, from after a position up to another one or to its end at
- * the time of the call, and leaves the event loop a turn after each. Ends early when aborted.
+ * Hands over the log in pages, from after a position up to another one or to its end at the time of the
+ * call, and leaves the event loop a turn after each. Ends early when aborted.
  */
 export async function readOn(
   store: EventStore,
@@ -116,21 +160,15 @@ export async function readOn(
     readonly until?: Position;
     readonly signal: AbortSignal;
   },
-  apply: (batch: readonly RecordedEvent[]) => Promise<void>,
+  take: (page: readonly RecordedEvent[]) => Promise<void>,
 ): Promise<void> {
   const { after, until, signal } = range;
-  let batch: RecordedEvent[] = [];
   for await (const page of store.readAll(afterOf(after))) {
     const wanted = until === undefined ? page : page.filter(({ position }) => position <= until);
-    batch = batch.length === 0 ? [...wanted] : batch.concat(wanted);
-    if (batch.length >= CATCH_UP_EVENTS_MAX) {
-      await apply(batch);
-      await turn();
-      batch = [];
-    }
+    await take(wanted);
     if (signal.aborted || wanted.length < page.length) break;
+    await turn();
   }
-  if (!signal.aborted && batch.length > 0) await apply(batch);
 }
 
 /** The part of a read or a subscription that says after which position to begin. */
@@ -152,4 +190,13 @@ function changeOf(fold: TableFold, rows: Change['rows'], to: Position): Change {
 
 function recordedAtOf(event: ReadEvent | undefined): Instant | null {
   return event?.parsed.ok === true ? event.parsed.event.metadata.recordedAt : null;
+}
+
+function dueAfter(
+  position: Position | null,
+  records: readonly RecordedEvent[],
+): readonly RecordedEvent[] {
+  const [first] = records;
+  if (first === undefined || isAfter(first.position, position)) return records;
+  return records.filter((record) => isAfter(record.position, position));
 }

@@ -24,9 +24,20 @@ export interface ReadEvent {
 
 /** Reads a stored event; null when its stream is not one of ours. */
 export function readEvent(recorded: RecordedEvent): ReadEvent | null {
-  const { stream, revision, position, type, data, metadata } = recorded;
-  if (!stream.startsWith(STREAM_PREFIX)) return null;
-  const deploymentId = parseId<DeploymentId>(stream.slice(STREAM_PREFIX.length));
+  const { stream } = recorded;
+  return stream.startsWith(STREAM_PREFIX) ? readEventOf(deploymentIdOf(stream), recorded) : null;
+}
+
+/** The deployment that a stream of ours is about; null when its name is malformed. */
+export function deploymentIdOf(stream: string): DeploymentId | null {
+  return parseId<DeploymentId>(stream.slice(STREAM_PREFIX.length));
+}
+
+/** Reads a stored event of a stream whose deployment is known; null is a malformed one. */
+export function readEventOf(
+  deploymentId: DeploymentId | null,
+  { stream, revision, position, type, data, metadata }: RecordedEvent,
+): ReadEvent {
   if (deploymentId === null) {
     return { stream, revision, position, parsed: { ok: false, problem: 'malformed stream name' } };
   }
@@ -50,10 +61,11 @@ export interface Poison {
 }
 
 /** What a batch makes of a table; nothing counts before it is committed and handed to `advance`. */
-export interface Folded {
+export class FoldBatch {
   /** The last row of each key that changed, by key as text. */
-  readonly changed: ReadonlyMap<string, Row>;
-  readonly poison: readonly Poison[];
+  readonly changed = new Map<string, Row>();
+  /** Streams that had to be left, each with its first bad event. */
+  readonly poison = new Map<string, Poison>();
 }
 
 /** Reads rows of the table that is folded, in the order of the keys. */
@@ -74,7 +86,7 @@ interface Step {
 }
 
 /** Rows kept in memory for each table, 3 KB each: enough for the deployments that are being worked on. */
-const CACHED_ROWS_MAX = 4000;
+const CACHED_ROWS_MAX = 2000;
 
 /**
  * The fold of one generation of one table: where it stands, which streams it left, which rows it saw last.
@@ -85,15 +97,18 @@ const CACHED_ROWS_MAX = 4000;
 export class TableFold {
   readonly projection: Projection;
   readonly generation: Generation;
-  readonly #problemOf: RowCheck;
+  readonly #assertFits: RowCheck;
   readonly #parked: Map<string, Position>;
-  readonly #cache = new RecentMap<Row>(CACHED_ROWS_MAX);
+  readonly #cache = new BoundedMap<Row>(CACHED_ROWS_MAX);
+  /** Rows that only one event makes need no place in the cache. */
+  readonly #isCached: boolean;
   #position: Position | null;
 
   constructor(projection: Projection, generation: Generation, start: FoldStart) {
     this.projection = projection;
     this.generation = generation;
-    this.#problemOf = rowCheckOf(projection);
+    this.#assertFits = rowCheckOf(projection);
+    this.#isCached = !projection.key.includes('position');
     this.#position = start.position;
     this.#parked = new Map(start.parked);
   }
@@ -109,25 +124,28 @@ export class TableFold {
   }
 
   /**
-   * Folds events in log order; those at or before the fold's position, and those of streams that it
-   * left, are passed over. Each row is loaded at most once. Never throws for an event's sake: what
-   * `keyOf` or `evolve` throws, or a row that does not fit the table, is that stream's poison.
+   * Folds events in log order into a batch; those at or before the fold's position, and those of streams
+   * that it left, are passed over. Each row is loaded at most once a batch. Never throws for an event's
+   * sake: what `keyOf` or `evolve` throws, or a row that does not fit the table, is its stream's poison.
    */
-  async fold(events: readonly ReadEvent[], load: LoadRows): Promise<Folded> {
-    const poison = new Map<string, Poison>();
+  async fold(events: readonly ReadEvent[], load: LoadRows, batch: FoldBatch): Promise<void> {
+    const { changed, poison } = batch;
     const steps = this.#stepsOf(events, poison);
-    const rows = await this.#rowsFor(steps, load);
-    const changed = new Map<string, Row>();
+    const rows = await this.#rowsFor(steps, load, changed);
     for (const { event, stream, key, text } of steps) {
       const { position, revision } = event;
       const left = poison.get(stream);
       if (left !== undefined && left.position <= position) continue;
       const before = changed.get(text) ?? rows.get(text) ?? null;
-      const { row, problem } = this.#evolve(before, event, key);
-      if (row === null) poison.set(stream, { stream, revision, position, problem });
-      else if (row !== before) changed.set(text, row);
+      try {
+        const row = this.projection.evolve(before, event);
+        if (row === before) continue;
+        this.#assertFits(row, before, key);
+        changed.set(text, row);
+      } catch (error) {
+        poison.set(stream, { stream, revision, position, problem: messageOf(error) });
+      }
     }
-    return { changed, poison: [...poison.values()] };
   }
 
   /** The same fold once its generation is the live one. */
@@ -139,18 +157,23 @@ export class TableFold {
   }
 
   /** Takes over what `fold` made, once it is committed. */
-  advance({ changed, poison }: Folded, to: Position): void {
+  advance({ changed, poison }: FoldBatch, to: Position): void {
     this.#position = to;
-    for (const { stream, position } of poison) this.#parked.set(stream, position);
+    for (const { stream, position } of poison.values()) this.#parked.set(stream, position);
+    if (!this.#isCached) return;
     for (const [text, row] of changed) this.#cache.set(text, row);
+  }
+
+  #isLeft(stream: string, position: Position): boolean {
+    const leftAt = this.#parked.get(stream);
+    return leftAt !== undefined && leftAt <= position;
   }
 
   #stepsOf(events: readonly ReadEvent[], poison: Map<string, Poison>): readonly Step[] {
     const steps: Step[] = [];
     for (const { stream, revision, position, parsed } of events) {
       if (!isAfter(position, this.#position)) continue;
-      const leftAt = this.#parked.get(stream);
-      if ((leftAt !== undefined && leftAt <= position) || poison.has(stream)) continue;
+      if (poison.has(stream) || this.#isLeft(stream, position)) continue;
       try {
         if (!parsed.ok) throw new Error(parsed.problem);
         const key = this.projection.keyOf(parsed.event);
@@ -162,12 +185,16 @@ export class TableFold {
     return steps;
   }
 
-  async #rowsFor(steps: readonly Step[], load: LoadRows): Promise<ReadonlyMap<string, Row | null>> {
+  async #rowsFor(
+    steps: readonly Step[],
+    load: LoadRows,
+    changed: ReadonlyMap<string, Row>,
+  ): Promise<ReadonlyMap<string, Row | null>> {
     const rows = new Map<string, Row | null>();
     const missing: [string, RowKey][] = [];
     for (const { key, text, event } of steps) {
       // A key that holds the event's own position names a row that no earlier event can have made.
-      if (rows.has(text) || key.includes(event.position)) continue;
+      if (changed.has(text) || rows.has(text) || key.includes(event.position)) continue;
       const row = this.#cache.get(text) ?? null;
       rows.set(text, row);
       if (row === null) missing.push([text, key]);
@@ -176,20 +203,6 @@ export class TableFold {
     const loaded = await load(missing.map(([, key]) => key));
     missing.forEach(([text], n) => rows.set(text, loaded[n] ?? null));
     return rows;
-  }
-
-  #evolve(
-    before: Row | null,
-    event: PlacedEvent,
-    key: RowKey,
-  ): { readonly row: Row | null; readonly problem: string } {
-    try {
-      const row = this.projection.evolve(before, event);
-      const problem = this.#problemOf(row, before, key);
-      return problem === null ? { row, problem: '' } : { row: null, problem };
-    } catch (error) {
-      return { row: null, problem: messageOf(error) };
-    }
   }
 }
 
@@ -204,8 +217,8 @@ export function keyOfRow(table: Table, row: Row): RowKey {
   return table.key.map((column) => row[column] as string | bigint);
 }
 
-/** Why a row does not fit its table, or null; members that are as they were are not looked at again. */
-type RowCheck = (row: Row, before: Row | null, key: RowKey) => string | null;
+/** Throws when a row does not fit its table; members that are as they were are not looked at again. */
+type RowCheck = (row: Row, before: Row | null, key: RowKey) => void;
 
 function rowCheckOf(table: Table): RowCheck {
   const columns = Object.entries(table.columns).map(([name, { type, nullable }]) => ({
@@ -217,17 +230,25 @@ function rowCheckOf(table: Table): RowCheck {
     for (const { name, fits, nullable } of columns) {
       const value = row[name];
       if (before !== null && before[name] === value) continue;
-      if (value === null ? !nullable : !fits(value))
-        return `column ${name} cannot hold ${shown(value)}`;
+      if (value === null ? !nullable : !fits(value)) {
+        throw new Error(`column ${name} cannot hold ${shown(value)}`);
+      }
     }
-    return table.key.every((name, n) => row[name] === key[n]) ? null : 'the row has another key';
+    const sameKey = table.key.every((name, n) => row[name] === key[n]);
+    if (!sameKey) throw new Error('the row has another key');
   };
 }
 
+/** Node has it since 20; the library of types does not know it yet. */
+type WellFormable = string & { isWellFormed(): boolean };
+
 /** Databases differ in what they make of a NUL or of half a surrogate pair: none gives it back as it was. */
-const UNSTORABLE = /[\0\p{Surrogate}]/u;
+function isStorable(text: string): boolean {
+  return (text as WellFormable).isWellFormed() && !text.includes('\0');
+}
+
 const FITS: Readonly<Record<ColumnType, (value: unknown) => boolean>> = {
-  text: (value) => typeof value === 'string' && !UNSTORABLE.test(value),
+  text: (value) => typeof value === 'string' && isStorable(value),
   integer: Number.isSafeInteger,
   bigint: (value) => typeof value === 'bigint',
   boolean: (value) => typeof value === 'boolean',
@@ -243,30 +264,23 @@ export function messageOf(error: unknown): string {
   return (error instanceof Error ? error.message : String(error)).slice(0, 500);
 }
 
-/** A map that remembers what was used last, and forgets the rest. Bounds: at most `entriesMax` entries. */
-export class RecentMap<V> {
-  readonly #halfMax: number;
-  #young = new Map<string, V>();
-  #old = new Map<string, V>();
+/** A map that forgets what came first when it is full. Bounds: at most `entriesMax` entries. */
+export class BoundedMap<V> {
+  readonly #entriesMax: number;
+  readonly #entries = new Map<string, V>();
 
   constructor(entriesMax: number) {
-    this.#halfMax = Math.max(1, Math.floor(entriesMax / 2));
+    this.#entriesMax = entriesMax;
   }
 
   get(key: string): V | undefined {
-    const young = this.#young.get(key);
-    if (young !== undefined) return young;
-    const old = this.#old.get(key);
-    if (old !== undefined) this.set(key, old);
-    return old;
+    return this.#entries.get(key);
   }
 
   set(key: string, value: V): void {
-    // Two halves instead of a list in order of use: as good here, and a tenth of the work.
-    if (this.#young.size >= this.#halfMax && !this.#young.has(key)) {
-      this.#old = this.#young;
-      this.#young = new Map();
-    }
-    this.#young.set(key, value);
+    this.#entries.set(key, value);
+    if (this.#entries.size <= this.#entriesMax) return;
+    const { value: first, done } = this.#entries.keys().next();
+    if (done !== true) this.#entries.delete(first);
   }
 }

@@ -245,14 +245,16 @@ export class Projector {
     this.#refresh = new AbortController();
     const signal = AbortSignal.any([this.#stop.signal, this.#refresh.signal]);
     const { store } = this.#options;
-    await readOn(store, { after: this.#live.position, signal }, (batch) => this.#apply(batch));
+    const { position: after } = this.#live;
+    await readOn(store, { after, signal }, (page) => this.#apply(page, 'when full'));
+    await this.#apply([], 'now');
     for await (const { events, caughtUp } of store.subscribe({
       ...afterOf(this.#live.position),
       signal,
     })) {
       for (let from = 0; from < events.length; from += LIVE_EVENTS_MAX) {
         if (from > 0) await turn();
-        await this.#apply(events.slice(from, from + LIVE_EVENTS_MAX));
+        await this.#apply(events.slice(from, from + LIVE_EVENTS_MAX), 'now');
       }
       this.#recovered();
       if (caughtUp) this.#lag.level();
@@ -260,20 +262,30 @@ export class Projector {
     if (!signal.aborted) throw new Fault('STORE_UNAVAILABLE', 'the subscription ended by itself');
   }
 
-  async #apply(records: readonly RecordedEvent[]): Promise<void> {
+  async #apply(records: readonly RecordedEvent[], commit: 'now' | 'when full'): Promise<void> {
     await this.#exclusive(async () => {
       if (!this.#prepared) return;
-      const { clock } = this.#options;
-      const [startedAtMs, after] = [clock.monotonicMs(), this.#live.position];
-      const { events, recordedAt } = await this.#live.apply(records);
-      const { position } = this.#live;
-      if (position === null || position === after) return;
-      this.#lag.passed({ after, to: position, events: records.length, recordedAt });
-      const ms = clock.monotonicMs() - startedAtMs;
-      emit('projected', { events, ms, lagMs: this.#lag.ageMs() });
-      this.#recovered();
-      this.#moved();
+      const startedAtMs = this.#options.clock.monotonicMs();
+      try {
+        await this.#live.fold(records);
+        if (commit === 'now' || this.#live.isFull) await this.#commit(startedAtMs);
+      } catch (error) {
+        this.#prepared = false;
+        throw error;
+      }
     });
+  }
+
+  async #commit(startedAtMs: number): Promise<void> {
+    const { position: after } = this.#live;
+    const { events, recordedAt } = await this.#live.commit();
+    const { position } = this.#live;
+    if (position === null || position === after) return;
+    this.#lag.passed({ after, to: position, events, recordedAt });
+    const ms = this.#options.clock.monotonicMs() - startedAtMs;
+    emit('projected', { events, ms, lagMs: this.#lag.ageMs() });
+    this.#recovered();
+    this.#moved();
   }
 
   /** Brings the new tables and the live ones to one position, and lets the new ones take their place. */
@@ -281,13 +293,16 @@ export class Projector {
     const { store, readModels } = this.#options;
     const { signal } = new AbortController();
     const live = this.#live;
-    const behind = isAfter(live.position, next.position) ? next : live;
-    const until = behind === next ? live.position : next.position;
+    if (!this.#prepared) throw new Fault('STORE_UNAVAILABLE', 'the live tables failed just now');
     try {
+      // What is folded into the live tables and not committed yet would miss the new ones.
+      await live.commit();
+      const behind = isAfter(live.position, next.position) ? next : live;
+      const until = behind === next ? live.position : next.position;
       if (live.folds.length > 0 && until !== null) {
-        await readOn(store, { after: behind.position, until, signal }, async (batch) => {
-          await behind.apply(batch);
-        });
+        const range = { after: behind.position, until, signal };
+        await readOn(store, range, (page) => behind.fold(page));
+        await behind.commit();
       }
       for (const fold of next.folds) {
         await readModels.promoteNext(fold.projection);

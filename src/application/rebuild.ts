@@ -190,14 +190,19 @@ export class Rebuilds {
     do {
       pass = 0;
       const head = await store.head();
-      await readOn(store, { after: group.position, signal }, async (batch) => {
-        await group.apply(batch);
-        pass += batch.length;
-        done += batch.length;
+      const commit = async (): Promise<void> => {
+        await group.commit();
         run.failures = 0;
         const total = estimatedTotal({ done, from, at: group.position, head });
         rebuild.report({ done, total });
+      };
+      await readOn(store, { after: group.position, signal }, async (page) => {
+        await group.fold(page);
+        pass += page.length;
+        done += page.length;
+        if (group.isFull) await commit();
       });
+      await commit();
     } while (pass >= NEARLY_THERE_EVENTS && !signal.aborted);
   }
 

@@ -14,9 +14,14 @@ import { PROJECTIONS } from '../../src/projections/registry.js';
 import { FakeClock } from '../support/fake-clock.js';
 import { logs } from '../support/random-log.js';
 
-/** Where a log is cut into batches, and after which of them the projector is another one. */
-const cuts = fc.array(fc.record({ events: fc.integer({ min: 1, max: 9 }), restart: fc.boolean() }));
-type Cuts = readonly { readonly events: number; readonly restart: boolean }[];
+/** Where a log is cut into batches, and what becomes of each: kept open, committed, lost with its process. */
+const cuts = fc.array(
+  fc.record({
+    events: fc.integer({ min: 1, max: 9 }),
+    then: fc.constantFrom('go on', 'commit', 'die'),
+  }),
+);
+type Cuts = readonly { readonly events: number; readonly then: string }[];
 
 async function groupOn(readModels: ReadModels): Promise<FoldGroup> {
   const stored = await StoredTables.read(readModels);
@@ -36,11 +41,16 @@ async function tablesOf(
   await readModels.open(PROJECTIONS);
   let group = await groupOn(readModels);
   let from = 0;
-  for (const { events, restart } of [...batches, { events: log.length, restart: false }]) {
-    await group.apply(log.slice(from, from + events));
+  for (const { events, then } of [...batches, { events: log.length, then: 'commit' }]) {
+    await group.fold(log.slice(from, from + events));
     from += events;
-    if (restart) group = await groupOn(readModels);
+    if (then === 'commit') await group.commit();
+    if (then !== 'die') continue;
+    group = await groupOn(readModels);
+    from = log.findLastIndex(({ position }) => position <= (group.position ?? 0n)) + 1;
   }
+  await group.fold(log);
+  await group.commit();
   const tables: Record<string, unknown> = {};
   for (const projection of PROJECTIONS) {
     const rows = [];

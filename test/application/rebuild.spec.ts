@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import type { Projector } from '../../src/application/projector.js';
 import { Fault } from '../../src/ports/faults.js';
 import { deployments, type DeploymentRow } from '../../src/projections/deployments.js';
@@ -6,12 +6,18 @@ import { Story } from '../support/events.js';
 import { settled } from '../support/fake-clock.js';
 import { Projecting } from '../support/projecting.js';
 
+/** So many that a rebuild takes more than one commit. */
+const DEPLOYMENTS = 1100;
+/** Many events, and a busy machine may be slow. */
+jest.setTimeout(20_000);
+
 describe('rebuild', () => {
   let here: Projecting;
   let projector: Projector;
   beforeEach(async () => {
     here = new Projecting();
-    for (let n = 0; n < 1500; n++) await new Story(`d${String(n)}`).created().saveTo(here.store);
+    for (let n = 0; n < DEPLOYMENTS; n++)
+      await new Story(`d${String(n)}`).created().saveTo(here.store);
   });
   afterEach(async () => {
     expect(await here.end()).toBe(0);
@@ -71,11 +77,11 @@ describe('rebuild', () => {
     const heard: number[] = [];
     rebuild.onProgress(({ done, total }) => {
       heard.push(done);
-      expect(total).toBe(3000);
+      expect(total).toBe(2 * DEPLOYMENTS);
     });
     let last = null;
     for await (const progress of rebuild.follow()) last = progress;
-    expect(last).toEqual({ done: 3000, total: 3000 });
+    expect(last).toEqual({ done: 2 * DEPLOYMENTS, total: 2 * DEPLOYMENTS });
     expect(heard.length).toBeGreaterThanOrEqual(2);
     expect(heard).toEqual([...heard].sort((a, b) => a - b));
   });
@@ -123,7 +129,7 @@ describe('rebuild', () => {
     const again = await here.started();
     const resumed = again.rebuild('deployments')!;
     await expect(resumed.finished).resolves.toBe('promoted');
-    expect(resumed.progress.done).toBe(3000 - Number(reached));
+    expect(resumed.progress.done).toBe(2 * DEPLOYMENTS - Number(reached));
     expect(await here.differences()).toBe(0);
   });
 
@@ -185,10 +191,10 @@ describe('rebuild', () => {
       table: 'deployments',
       generation: 'live',
       version: 2,
-      position: 3000n,
+      position: 2n * BigInt(DEPLOYMENTS),
     });
     expect(await here.readModels.countBy(deployments, 'state')).toEqual(
-      new Map([['pending', 1500]]),
+      new Map([['pending', DEPLOYMENTS]]),
     );
     expect(await nextPosition()).toBeUndefined();
   });

@@ -71,6 +71,8 @@ const JSON_MEMBER_NAME = /^[A-Za-z0-9._/-]{1,128}$/;
 export class TableSql<R extends Row = Row> {
   readonly members: readonly (keyof R & string)[];
   readonly types: readonly ColumnType[];
+  /** Texts that every batch needs. */
+  readonly #made = new Map<string, string>();
 
   /** Refuses, as a defect of ours, a definition whose names could not be told apart or not be trusted. */
   constructor(
@@ -119,25 +121,12 @@ export class TableSql<R extends Row = Row> {
 
   /** Inserts or replaces one row; bind `encode(row)`. */
   upsert(generation: Generation): string {
-    const { table, members } = this;
-    const values = members.map((_, n) => this.dialect.placeholder(n + 1)).join(', ');
-    const set = members
-      .filter((member) => !table.key.includes(member))
-      .map((member) => `${this.#column(member)} = excluded.${this.#column(member)}`)
-      .join(', ');
-    return (
-      `insert into ${quoted(nameOf(table, generation))} (${this.#list(members)}) values (${values}) ` +
-      `on conflict (${this.#list(table.key)}) do ${set === '' ? 'nothing' : `update set ${set}`}`
-    );
+    return this.#once(`upsert ${generation}`, () => this.#upsert(generation));
   }
 
   /** One row by its key. */
   selectByKey(generation: Generation): string {
-    const { table, dialect } = this;
-    const keyIs = table.key.map(
-      (member, n) => `${this.#column(member)} = ${dialect.placeholder(n + 1)}`,
-    );
-    return `${this.#select(generation)} where ${keyIs.join(' and ')}`;
+    return this.#once(`select ${generation}`, () => this.#selectByKey(generation));
   }
 
   find({ where, orderBy: { column, direction }, limit }: RowQuery<R>): Sql {
@@ -200,6 +189,33 @@ export class TableSql<R extends Row = Row> {
   /** The key of a row. */
   keyOf(row: R): RowKey {
     return this.table.key.map((member) => row[member] as string | bigint);
+  }
+
+  #upsert(generation: Generation): string {
+    const { table, members } = this;
+    const values = members.map((_, n) => this.dialect.placeholder(n + 1)).join(', ');
+    const set = members
+      .filter((member) => !table.key.includes(member))
+      .map((member) => `${this.#column(member)} = excluded.${this.#column(member)}`)
+      .join(', ');
+    return (
+      `insert into ${quoted(nameOf(table, generation))} (${this.#list(members)}) values (${values}) ` +
+      `on conflict (${this.#list(table.key)}) do ${set === '' ? 'nothing' : `update set ${set}`}`
+    );
+  }
+
+  #selectByKey(generation: Generation): string {
+    const { table, dialect } = this;
+    const keyIs = table.key.map(
+      (member, n) => `${this.#column(member)} = ${dialect.placeholder(n + 1)}`,
+    );
+    return `${this.#select(generation)} where ${keyIs.join(' and ')}`;
+  }
+
+  #once(name: string, make: () => string): string {
+    let text = this.#made.get(name);
+    if (text === undefined) this.#made.set(name, (text = make()));
+    return text;
   }
 
   #where(conditions: readonly Condition<R>[]): Sql {

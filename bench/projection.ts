@@ -1,0 +1,257 @@
+/**
+ * Measures the read side against its floor in the same run.
+ *
+ *   node --import @swc-node/register/esm-register bench/projection.ts [--events 100000] [--rounds 5]
+ *
+ * W4 folds a log into the table `deployments` (and, beside it, into all tables); W5 appends 500 events a
+ * second and measures the time from the call of the append until a query sees the event. Each measure is
+ * a process of its own; rounds of raw and ours alternate; medians are shown.
+ */
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { openSqliteEventStore } from '../src/adapters/sqlite/event-store.js';
+import { openSqliteReadModels } from '../src/adapters/sqlite/read-models.js';
+import { systemClock } from '../src/adapters/system-clock.js';
+import { Projector } from '../src/application/projector.js';
+import type { Projection } from '../src/projections/projection.js';
+import { PROJECTIONS } from '../src/projections/registry.js';
+import { eventOf, writeLog, type Locality } from './projection-log.js';
+import { RawProjection } from './projection-raw.js';
+
+interface Measured {
+  readonly eventsPerSecond: number;
+  readonly cpuMicroseconds: number;
+  readonly peakMiB: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+}
+
+const W5_PER_SECOND = 500;
+const W5_SECONDS = 6;
+
+/** Time and CPU since opening has ended: what is loaded and opened once is not what is measured. */
+class Stopwatch {
+  readonly #startedAtMs = performance.now();
+  readonly #cpu = process.cpuUsage();
+
+  stop(events: number, latencies: number[] = []): Measured {
+    const seconds = (performance.now() - this.#startedAtMs) / 1000;
+    const { user, system } = process.cpuUsage(this.#cpu);
+    latencies.sort((one, other) => one - other);
+    return {
+      eventsPerSecond: Math.round(events / seconds),
+      cpuMicroseconds: (user + system) / events,
+      peakMiB: Math.round(process.resourceUsage().maxRSS / 1024),
+      p50Ms: latencies[Math.floor(latencies.length * 0.5)] ?? 0,
+      p99Ms: latencies[Math.floor(latencies.length * 0.99)] ?? 0,
+    };
+  }
+}
+
+const MEASURES: Readonly<Record<string, (folder: string, log: string) => Promise<Measured>>> = {
+  'w4 raw': rebuiltRaw,
+  'w4 ours': (folder, log) => rebuilt(folder, log, PROJECTIONS.slice(0, 1)),
+  'w4 all': (folder, log) => rebuilt(folder, log, PROJECTIONS),
+  'w5 raw': followedRaw,
+  'w5 ours': followed,
+};
+
+async function rebuiltRaw(folder: string, log: string): Promise<Measured> {
+  const projection = new RawProjection(log, join(folder, 'raw.db'));
+  const watch = new Stopwatch();
+  let events = 0;
+  for (let n = projection.next(); n > 0; n = projection.next()) {
+    events += n;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  const measured = watch.stop(events);
+  projection.close();
+  return measured;
+}
+
+async function rebuilt(
+  folder: string,
+  log: string,
+  projections: readonly Projection[],
+): Promise<Measured> {
+  const service = await opened(log, join(folder, 'ours.db'), projections);
+  const watch = new Stopwatch();
+  await service.projector.start();
+  await service.projector.caughtUp;
+  const measured = watch.stop(Number(service.projector.position));
+  await service.close();
+  return measured;
+}
+
+async function opened(log: string, file: string, projections: readonly Projection[]) {
+  const store = await openSqliteEventStore({ file: log, clock: systemClock });
+  const readModels = openSqliteReadModels(file);
+  const options = { store, readModels, projections, clock: systemClock, random: Math.random };
+  const projector = new Projector(options);
+  const close = async (): Promise<void> => {
+    await projector.stop();
+    await readModels.close();
+    await store.close();
+  };
+  return { store, projector, close };
+}
+
+/** Calls `append` at an even rate, whether or not earlier calls have ended. */
+async function atRate(append: (n: number) => void): Promise<void> {
+  const startedAt = performance.now();
+  for (let n = 0; n < W5_PER_SECOND * W5_SECONDS; n++) {
+    const dueAt = startedAt + (n * 1000) / W5_PER_SECOND;
+    while (performance.now() < dueAt) await new Promise((resolve) => setTimeout(resolve, 1));
+    append(n);
+  }
+}
+
+async function followedRaw(folder: string): Promise<Measured> {
+  const projection = new RawProjection(join(folder, 'log.db'), join(folder, 'read-models.db'));
+  const insert = projection.log.prepare(
+    'insert into events (stream, revision, event_id, type, data, metadata) values (?, ?, ?, ?, ?, ?)',
+  );
+  const watch = new Stopwatch();
+  const latencies: number[] = [];
+  await atRate((n) => {
+    const { stream, revision, type, data, metadata } = eventOf(n % 100, Math.floor(n / 100));
+    const calledAt = performance.now();
+    projection.log.exec('begin immediate');
+    const id = Buffer.alloc(16);
+    id.writeUInt32BE(n, 12);
+    insert.run(stream, revision, id, type, data, metadata);
+    projection.log.exec('commit');
+    projection.next();
+    latencies.push(performance.now() - calledAt);
+  });
+  const measured = watch.stop(latencies.length, latencies);
+  projection.close();
+  return measured;
+}
+
+async function followed(folder: string): Promise<Measured> {
+  const file = join(folder, 'read-models.db');
+  const { store, projector, close } = await opened(join(folder, 'log.db'), file, PROJECTIONS);
+  await projector.start();
+  const watch = new Stopwatch();
+  const latencies: number[] = [];
+  const visible: Promise<void>[] = [];
+  await atRate((n) => {
+    const { stream, revision, type, data, metadata } = eventOf(n % 100, Math.floor(n / 100));
+    const id = `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`;
+    const calledAt = performance.now();
+    const expected = revision === 0 ? 'no_stream' : BigInt(revision - 1);
+    visible.push(
+      store
+        .append(stream, expected, [{ id, type, data, metadata }])
+        .then(({ position }) => projector.waitFor(position, 5000))
+        .then(() => void latencies.push(performance.now() - calledAt)),
+    );
+  });
+  await Promise.all(visible);
+  const measured = watch.stop(latencies.length, latencies);
+  await close();
+  return measured;
+}
+
+/** The same measure, in a process of its own and on files of its own. */
+function measureApart(what: string, log = ''): Measured {
+  const folder = mkdtempSync(join(tmpdir(), 'shipslog-bench-'));
+  const loader = ['--import', '@swc-node/register/esm-register'];
+  const child = spawnSync(
+    process.execPath,
+    [...loader, fileURLToPath(import.meta.url), '--measure', what, folder, log],
+    { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] },
+  );
+  rmSync(folder, { recursive: true });
+  return JSON.parse(child.stdout) as Measured;
+}
+
+function median(all: readonly Measured[], of: keyof Measured): number {
+  return all.map((one) => one[of]).sort((a, b) => a - b)[Math.floor(all.length / 2)] ?? 0;
+}
+
+function line(name: string, figures: readonly string[]): void {
+  console.log(`${name.padEnd(34)} ${figures.join('   ')}`);
+}
+
+function benchRebuild(folder: string, rounds: number, events: number): void {
+  for (const locality of ['in work', 'scattered'] satisfies Locality[]) {
+    const log = join(folder, `${locality.replace(' ', '-')}-${String(events)}.db`);
+    writeLog(log, events, locality);
+    const found: Record<string, Measured[]> = { 'w4 raw': [], 'w4 ours': [], 'w4 all': [] };
+    for (let n = 0; n < rounds; n++) {
+      for (const [what, all] of Object.entries(found)) all.push(measureApart(what, log));
+    }
+    console.log(`\nW4 rebuild of ${String(events)} events, ${locality}`);
+    const raw = median(found['w4 raw'] ?? [], 'eventsPerSecond');
+    const rawCpu = median(found['w4 raw'] ?? [], 'cpuMicroseconds');
+    for (const [what, all] of Object.entries(found)) {
+      const [rate, cpu] = [median(all, 'eventsPerSecond'), median(all, 'cpuMicroseconds')];
+      line(what, [
+        `${String(rate)} events/s`,
+        `${cpu.toFixed(1)} µs CPU/event`,
+        `${String(median(all, 'peakMiB'))} MiB peak`,
+        `ratio ${(rate / raw).toFixed(2)} (CPU ${(rawCpu / cpu).toFixed(2)})`,
+      ]);
+    }
+    rmSync(log);
+  }
+}
+
+function benchFollow(rounds: number): void {
+  const found: Record<string, Measured[]> = { 'w5 raw': [], 'w5 ours': [] };
+  for (let n = 0; n < rounds; n++) {
+    for (const [what, all] of Object.entries(found)) all.push(measureApart(what));
+  }
+  console.log(`\nW5 append to visible, ${String(W5_PER_SECOND)} a second`);
+  const raw = found['w5 raw'] ?? [];
+  for (const [what, all] of Object.entries(found)) {
+    const [p50, p99] = [median(all, 'p50Ms'), median(all, 'p99Ms')];
+    const ratio = (of: 'p50Ms' | 'p99Ms'): string => (median(all, of) / median(raw, of)).toFixed(2);
+    line(what, [
+      `p50 ${p50.toFixed(2)} ms`,
+      `p99 ${p99.toFixed(2)} ms`,
+      `${median(all, 'cpuMicroseconds').toFixed(0)} µs CPU/event`,
+      `ratio p50 ${ratio('p50Ms')}, p99 ${ratio('p99Ms')}`,
+    ]);
+  }
+}
+
+function benchMemory(folder: string, events: number): void {
+  console.log('\nW4 peak memory of a rebuild of all tables');
+  const peaks = [events, events * 10].map((count) => {
+    const log = join(folder, `memory-${String(count)}.db`);
+    writeLog(log, count, 'in work');
+    const { peakMiB } = measureApart('w4 all', log);
+    rmSync(log);
+    line(`${String(count)} events`, [`${String(peakMiB)} MiB`]);
+    return peakMiB;
+  });
+  line('ratio', [((peaks[1] ?? 0) / (peaks[0] ?? 1)).toFixed(2)]);
+}
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    measure: { type: 'boolean', default: false },
+    events: { type: 'string', default: '100000' },
+    rounds: { type: 'string', default: '5' },
+    memory: { type: 'boolean', default: false },
+  },
+});
+if (values.measure) {
+  const [what = '', folder = '', log = ''] = positionals;
+  process.stdout.write(JSON.stringify(await MEASURES[what]?.(folder, log)));
+} else {
+  const folder = mkdtempSync(join(tmpdir(), 'shipslog-bench-'));
+  const [rounds, events] = [Number(values.rounds), Number(values.events)];
+  benchFollow(rounds);
+  benchRebuild(folder, rounds, events);
+  if (values.memory) benchMemory(folder, events);
+  rmSync(folder, { recursive: true });
+}
