@@ -32,7 +32,7 @@ export interface Settings {
 }
 
 /** Scopes that are always registered. */
-export const BUILT_IN_SCOPES: ReadonlyMap<string, ScopeKind> = new Map([
+const BUILT_IN_SCOPES: ReadonlyMap<string, ScopeKind> = new Map([
   ['full', 'deploy'],
   ['configure', 'deploy'],
   ['teardown', 'teardown'],
@@ -142,6 +142,7 @@ const OF_THE_COMMAND_LINE: ReadonlySet<string> = new Set([
   'SHIPSLOG_SPOOL',
   'SHIPSLOG_DEPLOYMENT_ID',
   'SHIPSLOG_ATTEMPT_ID',
+  'SHIPSLOG_RUN',
 ]);
 
 type ValueOf<N extends SettingName> = Exclude<ReturnType<(typeof SETTINGS)[N]['read']>, Wrong>;

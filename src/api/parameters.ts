@@ -69,7 +69,7 @@ export function id(doc: string): Parameter<string> {
 }
 
 /** A revision or position: a decimal number as text. */
-export function decimal(doc: string): Parameter<bigint> {
+function decimal(doc: string): Parameter<bigint> {
   return {
     schema: { type: 'string', pattern: DECIMAL.source },
     doc,

@@ -42,7 +42,7 @@ export interface TransferProgress {
 }
 
 /** One event as a line of JSON: the members of an event as HTTP tells it, data and metadata as stored. */
-export function lineOf({ id, type, stream, revision, position, ...bytes }: RecordedEvent): string {
+function lineOf({ id, type, stream, revision, position, ...bytes }: RecordedEvent): string {
   const { data, metadata } = bytes;
   const parsed = parseEvent(type, data, metadata);
   if (!parsed.ok || /[\r\n]/.test(data + metadata)) {

@@ -78,7 +78,7 @@ async function nearest(client: Client, id: string): Promise<string | null> {
 }
 
 /** Edits between two words (Levenshtein). */
-export function editsBetween(a: string, b: string): number {
+function editsBetween(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, index) => index);
   for (const [i, letter] of [...a].entries()) {
     const next = [i + 1];

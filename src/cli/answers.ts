@@ -208,7 +208,7 @@ const ago =
     instant === null ? '' : ageOf(instant, clock);
 
 /** Columns that show a deployment; `watch` shows the same. */
-export function deploymentColumns(terminal: Terminal, clock: Clock): readonly Column<Deployment>[] {
+function deploymentColumns(terminal: Terminal, clock: Clock): readonly Column<Deployment>[] {
   const isPerson = terminal.out.isTerminal;
   return [
     {
@@ -317,7 +317,7 @@ function textOf(value: unknown): string {
 }
 
 /** How long ago an instant was. */
-export function ageOf(instant: string, clock: Clock): string {
+function ageOf(instant: string, clock: Clock): string {
   const ms = Date.parse(clock.now()) - Date.parse(instant);
   return ms < 1_000 ? 'just now' : inWords(ms);
 }

@@ -4,6 +4,7 @@ import type { Clock } from '../ports/clock.js';
 import { isFault } from '../ports/faults.js';
 import { EXIT, exitCodesText, type ExitCode } from './exit-codes.js';
 import { addLocalVerbs } from './local-verbs.js';
+import { addRunVerbs } from './run-verbs.js';
 import { addServiceVerbs } from './service-verbs.js';
 import type { Terminal } from './terminal.js';
 import { USAGE } from './usage.js';
@@ -42,7 +43,7 @@ export async function runCommandLine(line: CommandLine): Promise<number> {
 }
 
 /** The program with all its verbs. */
-export function programOf(line: CommandLine, exit: (code: number) => void): Command {
+function programOf(line: CommandLine, exit: (code: number) => void): Command {
   const { terminal, clock, environment, version, verbs, workshop, serve } = line;
   const program = new Command('shipslog')
     .description('Track deployments: their attempts, their state, their history.')
@@ -62,7 +63,9 @@ export function programOf(line: CommandLine, exit: (code: number) => void): Comm
     });
   const urlOf = ({ url }: { readonly url?: string }): string =>
     url ?? environment['SHIPSLOG_URL'] ?? URL_DEFAULT;
-  addServiceVerbs(program, verbs, { terminal, clock, environment, urlOf, exit });
+  const asking = { terminal, clock, environment, urlOf, exit };
+  addServiceVerbs(program, verbs, asking);
+  addRunVerbs(program, asking);
   addLocalVerbs(program, { terminal, version, workshop, serve, exit, urlOf });
   addExitCodes(program, terminal);
   return program;

@@ -95,7 +95,7 @@ export async function startApi(
   return new TestApi(app, runtime, app.get(ManualClock, { strict: false }));
 }
 
-export function answered(
+function answered(
   status: number,
   headers: Readonly<Record<string, unknown>>,
   text: string,

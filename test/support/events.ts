@@ -57,7 +57,7 @@ export function newEvent<T extends EventType>(
 }
 
 /** An event ready to append that the schema may not know: for poison. Text is taken as it stands. */
-export function rawEvent(
+function rawEvent(
   type: string,
   data: unknown,
   metadata: Partial<EventMetadata> = {},

@@ -4,7 +4,7 @@ import { asFault, openDatabase, type Database, type SqlValue, type Statement } f
 import { EVENT_COLUMNS, EVENT_LOG, toEvent, type EventRow } from './event-log.js';
 
 /** Events of one page: about half a megabyte, some 2 ms of the thread that everything else runs on. */
-export const PAGE_EVENTS = 500;
+const PAGE_EVENTS = 500;
 /** Above every revision and position that there can be, and still exact. */
 const END = Number.MAX_SAFE_INTEGER;
 

@@ -1,7 +1,7 @@
 import { TestServer } from './server.js';
 
 /** Where the suites of this store run: a real server when `EVENTSTOREDB_URL` names one. */
-export const REAL_URL = process.env['EVENTSTOREDB_URL'];
+const REAL_URL = process.env['EVENTSTOREDB_URL'];
 
 /** A server for a suite, real or of our own. */
 export interface Reached {
