@@ -167,7 +167,9 @@ const query: typeof noQuery = fc.array(
   { maxLength: 3 },
 );
 
-const request = fc.constantFrom(...ROUTES).chain((route) =>
+// A stream ends when its reader leaves, which a request of chance never does.
+const ENDING = ROUTES.filter(({ does }) => does !== 'stream');
+const request = fc.constantFrom(...ENDING).chain((route) =>
   fc.record({
     route: fc.constant(route),
     method: fc.oneof(
