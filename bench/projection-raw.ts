@@ -23,6 +23,7 @@ const READ_MODEL = {
       deployment text not null) strict;
     create index i1 on deployments (position); create index i2 on deployments (state, position);
     create index i3 on deployments (environment, position); create index i4 on deployments (attempt_state);
+    create index i5 on deployments (state, archived);
     create table checkpoint (position integer not null) strict; insert into checkpoint values (0)`,
 };
 const UPSERT = `insert into deployments values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict do update set

@@ -68,7 +68,7 @@ export type Condition<R extends Row> =
   /** A `json` column holds an object with this member of text; member names: `[A-Za-z0-9._/-]`. */
   | { readonly column: keyof R & string; readonly member: string; readonly equals: string };
 
-/** Which rows, in which order, how many. */
+/** Which rows, in which order (equal ones in none), how many. */
 export interface RowQuery<R extends Row> {
   readonly where?: readonly Condition<R>[];
   readonly orderBy: {

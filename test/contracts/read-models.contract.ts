@@ -314,20 +314,20 @@ export function readModelsContract(name: string, create: () => Promise<ReadModel
         expect(await all(samples)).toHaveLength(rows.length);
       });
 
-      test('rows come in the asked order, null lowest, equal ones in key order, up to the limit', async () => {
-        const ids = async (
-          column: 'count' | 'from',
+      test('rows come in the asked order, null lowest, up to the limit', async () => {
+        const values = async (
+          column: 'count' | 'from' | 'position',
           direction: 'ascending' | 'descending',
           limit = 9,
-        ): Promise<readonly string[]> => {
+        ): Promise<readonly unknown[]> => {
           const found = await readModels.find(samples, { orderBy: { column, direction }, limit });
-          return found.map(({ id }) => id);
+          return found.map((row) => row[column]);
         };
-        expect(await ids('count', 'ascending')).toEqual(['b', 'c', 'd', 'a', '100%_"\'']);
-        expect(await ids('count', 'descending')).toEqual(['100%_"\'', 'a', 'd', 'c', 'b']);
-        expect(await ids('from', 'ascending')).toEqual(['d', '100%_"\'', 'a', 'c', 'b']);
-        expect(await ids('from', 'descending')).toEqual(['b', 'c', 'a', '100%_"\'', 'd']);
-        expect(await ids('count', 'ascending', 2)).toEqual(['b', 'c']);
+        expect(await values('count', 'ascending')).toEqual([1, 2, 2, 3, 9]);
+        expect(await values('count', 'descending')).toEqual([9, 3, 2, 2, 1]);
+        expect(await values('from', 'ascending')).toEqual([null, 'X', 'x', 'x', 'y']);
+        expect(await values('from', 'descending')).toEqual(['y', 'x', 'x', 'X', null]);
+        expect(await values('position', 'descending', 2)).toEqual([BEYOND_DOUBLES, 4n]);
       });
 
       test('rows are counted for each value of a column', async () => {

@@ -71,7 +71,7 @@ export class MemoryReadModels implements ReadModels {
     const { column, direction } = query.orderBy;
     const sign = direction === 'ascending' ? 1 : -1;
     const found = this.#rowsWhere(table, query.where).sort(
-      (a, b) => sign * (compare(a[column], b[column]) || compareKeys(table, a, b)),
+      (a, b) => sign * compare(a[column], b[column]),
     );
     return found.slice(0, query.limit);
   }

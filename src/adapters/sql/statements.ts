@@ -45,23 +45,23 @@ export interface Dialect {
 }
 
 /** Quotes a name. The names we use hold no quotes; should one, it is doubled. */
-export function quoted(name: string): string {
+function quoted(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }
 
 /** The table that holds a generation of rows. */
-export function nameOf({ name }: Table, generation: Generation): string {
+function nameOf({ name }: Table, generation: Generation): string {
   return generation === 'live' ? name : `${name}_next`;
 }
 
 /** The column of a row's member: `deploymentId` → `deployment_id`. */
-export function columnOf(member: string): string {
+function columnOf(member: string): string {
   return member.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
 /** Bookkeeping beside the tables: how far each has come, and which streams wait outside. */
-export const CHECKPOINTS = 'shipslog_checkpoints';
-export const PARKED = 'shipslog_parked';
+const CHECKPOINTS = 'shipslog_checkpoints';
+const PARKED = 'shipslog_parked';
 
 const TABLE_NAME = /^(?!shipslog_)[a-z][a-z_]{0,39}(?<!_next)$/;
 const MEMBER_NAME = /^[a-z][A-Za-z0-9]{0,39}$/;
@@ -132,16 +132,13 @@ export class TableSql<R extends Row = Row> {
   find({ where, orderBy: { column, direction }, limit }: RowQuery<R>): Sql {
     const { table } = this;
     const { text, values } = this.#where(where ?? []);
-    const rising = direction === 'ascending';
-    const nulls =
-      table.columns[column].nullable === true ? ` nulls ${rising ? 'first' : 'last'}` : '';
-    // Rows that are equal in the asked order stand in key order, so that two reads agree.
-    const order = [column, ...table.key.filter((member) => member !== column)].map(
-      (member) =>
-        `${this.#column(member)} ${rising ? 'asc' : 'desc'}${member === column ? nulls : ''}`,
-    );
+    const [order, end] = direction === 'ascending' ? ['asc', 'first'] : ['desc', 'last'];
+    const nulls = table.columns[column].nullable === true ? ` nulls ${end}` : '';
+    // Nothing is added to make ties stand in order: an index would then not serve the order any more.
     return {
-      text: `${this.#select('live')}${text} order by ${order.join(', ')} limit ${this.dialect.placeholder(values.length + 1)}`,
+      text:
+        `${this.#select('live')}${text} order by ${this.#column(column)} ${order}${nulls} ` +
+        `limit ${this.dialect.placeholder(values.length + 1)}`,
       values: [...values, limit],
     };
   }
