@@ -26,6 +26,8 @@ export interface RequestOptions {
   readonly signal?: AbortSignal;
   /** As in the options of the client. */
   readonly timeoutMs?: number;
+  /** Leaves repeats to the caller. */
+  readonly once?: boolean;
 }
 
 /** Any request: for operations that this version of the client does not know. */
@@ -106,7 +108,7 @@ export class Client {
         return await this.#send<T>(request, { ...options, key, signal });
       } catch (error) {
         if (outOfTime.aborted) throw timedOut(error, this.url, timeoutMs);
-        await pause(this.#pauseAfter(error, repeats), signal);
+        await pause(this.#pauseAfter(error, options.once === true ? REPEATS_MAX : repeats), signal);
       }
     }
   }
