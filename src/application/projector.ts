@@ -264,7 +264,10 @@ export class Projector {
 
   async #apply(records: readonly RecordedEvent[], commit: 'now' | 'when full'): Promise<void> {
     await this.#exclusive(async () => {
-      if (!this.#prepared) return;
+      if (!this.#prepared) {
+        this.#refresh.abort();
+        return;
+      }
       const startedAtMs = this.#options.clock.monotonicMs();
       try {
         await this.#live.fold(records);

@@ -3,9 +3,13 @@ import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from '
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { TableSql, type Sql } from '../../src/adapters/sql/statements.js';
+import { sqliteDialect } from '../../src/adapters/sqlite/dialect.js';
 import { openDatabase } from '../../src/adapters/sqlite/driver.js';
 import { openSqliteReadModels } from '../../src/adapters/sqlite/read-models.js';
-import type { Table } from '../../src/ports/read-models.js';
+import type { Condition, Table } from '../../src/ports/read-models.js';
+import { deployments, type DeploymentRow } from '../../src/projections/deployments.js';
+import { PROJECTIONS } from '../../src/projections/registry.js';
 import { readModelsContract } from '../contracts/read-models.contract.js';
 
 readModelsContract('SQLite', async () => {
@@ -116,6 +120,37 @@ describe('read models in a SQLite file', () => {
     await expect(readModels.open([{ ...(notes as Table), ...members }])).rejects.toThrow();
     expect(await readModels.checkpoints()).toEqual([]);
     await readModels.close();
+  });
+
+  test('lists come from an index in its order, and counts from an index alone', async () => {
+    const readModels = openSqliteReadModels(path);
+    await readModels.open(PROJECTIONS);
+    await readModels.close();
+    const kind = { name: 'any', applicationId: 0x5348_4c52, userVersion: 1, schema: '' };
+    const database = openDatabase(path, { kind, readOnly: true });
+    const planOf = ({ text, values }: Sql): string => {
+      const rows = database.prepare(`explain query plan ${text}`).all(...(values as string[]));
+      return (rows as { detail: string }[]).map(({ detail }) => detail).join('; ');
+    };
+    const sql = new TableSql<DeploymentRow>(deployments, sqliteDialect);
+    const orderBy = { column: 'position', direction: 'descending' } as const;
+    const shown = { column: 'archived', is: false } as const;
+    const conditions: Condition<DeploymentRow>[][] = [
+      [],
+      [shown],
+      [shown, { column: 'state', is: 'ready' }],
+      [{ column: 'state', is: 'ready' }],
+      [shown, { column: 'environment', is: 'production' }],
+      [shown, { column: 'labels', member: 'team', equals: 'payments' }],
+      [shown, { column: 'position', below: 7n }],
+    ];
+    for (const where of conditions) {
+      const plan = planOf(sql.find({ where, orderBy, limit: 51 }));
+      expect(plan).toContain('USING INDEX');
+      expect(plan).not.toContain('TEMP B-TREE');
+    }
+    expect(planOf(sql.countBy('state', [shown]))).toContain('USING COVERING INDEX');
+    database.close();
   });
 
   describe('files that are not ours', () => {
