@@ -231,6 +231,16 @@ describe('the end of the log, kept beside it', () => {
     expect(storedIds(path)).toEqual(ids);
   });
 
+  it('touches nothing of a log that it refuses', () => {
+    fill(open(), 'a', 12);
+    const copy = crashed('copy');
+    truncateSync(`${copy}-wal`, 9 * FRAME_BYTES + 1_000);
+    const before = [readFileSync(copy), readFileSync(`${copy}-wal`), readFileSync(`${copy}-head`)];
+    expect(() => open({ path: copy })).toThrow(corrupt('are missing'));
+    const after = [readFileSync(copy), readFileSync(`${copy}-wal`), readFileSync(`${copy}-head`)];
+    expect(after).toEqual(before);
+  });
+
   it('finds every flipped bit that costs an acknowledged event', () => {
     const ids = fill(open(), 'a', 12);
     const wal = readFileSync(`${path}-wal`);

@@ -162,6 +162,7 @@ class SqliteEventStore implements EventStore {
         kind: 'sqlite',
         path: this.#path,
         sqlite: opened.sqliteVersion,
+        warning: warningOf(opened.sqliteVersion),
         synchronous: opened.synchronous,
         head: String(this.#head),
         groups,
@@ -178,9 +179,11 @@ class SqliteEventStore implements EventStore {
 
   async #close(): Promise<void> {
     this.#wake();
-    // The reader first: the last connection leaves a single whole file behind, and only a writer can.
-    this.#reader.close();
+    // The last connection moves all into one file, if it can write: so be it the writer's, unless the
+    // disk has failed and nothing may be written any more.
+    if (this.#writer.isUsable) this.#reader.close();
     await this.#writer.close();
+    this.#reader.close();
     this.#lock.release();
   }
 
@@ -219,6 +222,17 @@ interface Parts {
   readonly writer: GroupWriter;
   readonly reader: LogReader;
   readonly lock: StoreLock;
+}
+
+/** The first version whose write-ahead log cannot be spoilt by two connections that copy it at once. */
+const SAFE_SQLITE = [3, 51, 3] as const;
+
+/** We have one such connection; what an older SQLite must not meet is another program that writes. */
+function warningOf(version: string): string | null {
+  const parts = version.split('.').map(Number);
+  const different = SAFE_SQLITE.findIndex((safe, index) => parts[index] !== safe);
+  if (different === -1 || (parts[different] ?? 0) > (SAFE_SQLITE[different] ?? 0)) return null;
+  return `SQLite ${version}: let no other program write to the log while it is open, or update Node`;
 }
 
 /** The file's own path: two names of one file must meet in one lock. The folder is made when missing. */

@@ -57,6 +57,7 @@ export class GroupWriter {
   #cancelExpiry: (() => void) | null = null;
   #problem: Problem | null = null;
   #drained: (() => void) | null = null;
+  #isLeaving = false;
 
   private constructor(options: GroupWriterOptions, thread: Worker, opened: Opened) {
     this.#options = options;
@@ -69,7 +70,7 @@ export class GroupWriter {
       this.#stop(error.message);
     });
     thread.on('exit', () => {
-      if (this.#problem?.type !== 'closed') this.#stop('the writer thread has ended');
+      if (!this.#isLeaving) this.#stop('the writer thread has ended');
     });
     // An idle writer does not keep the process alive; one at work does.
     thread.unref();
@@ -132,7 +133,7 @@ export class GroupWriter {
       await this.#leave();
     }
     this.#cancelExpiry?.();
-    // A thread that was stopped never closes its file: that would write.
+    this.#isLeaving = true;
     await this.#thread.terminate();
   }
 
@@ -274,6 +275,7 @@ export class GroupWriter {
   /** Has the thread close the log and waits for its end. */
   #leave(): Promise<void> {
     if (this.#problem?.type === 'stopped') return Promise.resolve();
+    this.#isLeaving = true;
     return new Promise((resolve) => {
       this.#thread.ref();
       this.#thread.once('exit', () => {

@@ -72,8 +72,9 @@ export class LogReader {
     return rows.map(toEvent);
   }
 
+  /** Safe to repeat. */
   close(): void {
-    this.#database.close();
+    if (this.#database.isOpen) this.#database.close();
   }
 
   /** One page from the near end of a part. Revisions have no gaps: forward, a page is a range of them. */

@@ -95,37 +95,23 @@ export class LogWriter {
    * @throws {Fault} STORE_CORRUPT when acknowledged events are missing and the loss is not accepted.
    */
   static open(options: LogWriterOptions): LogWriter {
-    const { path, synchronous } = options;
+    const { path, synchronous, pagesMax } = options;
     try {
       const known = HeadFile.read(headPath(path));
-      if (sizeOf(path) === null) {
-        refuseUnlessAccepted(lossOf(known, null), options);
-        refuseOrphan(path);
-        createDatabase(path, EVENT_LOG);
-      }
+      const isNew = sizeOf(path) === null;
+      const loss = isNew ? lossOf(known, null) : lossIn(path, known);
+      if (loss !== null && !options.acceptLoss) throw refusalOf(path, loss);
+      if (isNew) create(path);
       const busyTimeoutMs = BUSY_TIMEOUT_MS;
       const database = openDatabase(path, { kind: EVENT_LOG, synchronous, busyTimeoutMs });
-      try {
-        return LogWriter.#openChecked(database, known, options);
-      } catch (error) {
-        database.close();
-        throw error;
-      }
+      // Checkpoints are made outside of commits, where nobody waits and their errors are seen.
+      database.exec('PRAGMA wal_autocheckpoint = 0');
+      if (pagesMax !== null) database.exec(`PRAGMA max_page_count = ${String(pagesMax)}`);
+      if (loss !== null) record(loss, database);
+      return new LogWriter({ path, database, loss, endWasKnown: isNew || known !== 'none' });
     } catch (error) {
       throw asFault(error, path, 'open');
     }
-  }
-
-  static #openChecked(database: Database, known: Known, options: LogWriterOptions): LogWriter {
-    const { path, pagesMax } = options;
-    // Checkpoints are made outside of commits, where nobody waits and their errors are seen.
-    database.exec('PRAGMA wal_autocheckpoint = 0');
-    if (pagesMax !== null) database.exec(`PRAGMA max_page_count = ${String(pagesMax)}`);
-    const loss = lossOf(known, database);
-    refuseUnlessAccepted(loss, options);
-    if (loss !== null) record(loss, database);
-    const endWasKnown = typeof known === 'object' || headOf(database).position === 0;
-    return new LogWriter({ path, database, loss, endWasKnown });
   }
 
   /** Position of the last event that is settled; 0 in an empty log. */
@@ -321,18 +307,31 @@ function lossOf(known: Known, database: Database | null): Loss | null {
   return { first: last, last, detail };
 }
 
-function refuseUnlessAccepted(loss: Loss | null, options: LogWriterOptions): void {
-  if (loss === null || options.acceptLoss) return;
-  throw new Fault(
-    'STORE_CORRUPT',
-    `${options.path}: ${loss.detail}; restore a newer copy, or accept the loss to go on without`,
-  );
+/**
+ * The same of a file. Read-only, because closing a connection that can write would copy what is left of a
+ * damaged write-ahead log into the file and throw the rest away, before anybody could look at it.
+ */
+function lossIn(path: string, known: Known): Loss | null {
+  const database = openDatabase(path, { kind: EVENT_LOG, readOnly: true });
+  try {
+    return lossOf(known, database);
+  } finally {
+    database.close();
+  }
 }
 
-/** SQLite would mix what a write-ahead log holds into any file that bears the name. */
-function refuseOrphan(path: string): void {
-  if ((sizeOf(`${path}-wal`) ?? 0) === 0) return;
-  throw new Fault('STORE_CORRUPT', `${path} is gone, but ${path}-wal is there; restore the first`);
+function refusalOf(path: string, { detail }: Loss): Fault {
+  const remedy = 'restore a newer copy, or accept the loss to go on without';
+  return new Fault('STORE_CORRUPT', `${path}: ${detail}; ${remedy}`);
+}
+
+function create(path: string): void {
+  // SQLite would mix what a write-ahead log holds into any file that bears the name.
+  if ((sizeOf(`${path}-wal`) ?? 0) > 0) {
+    const detail = `${path} is gone, but ${path}-wal is there; restore the first`;
+    throw new Fault('STORE_CORRUPT', detail);
+  }
+  createDatabase(path, EVENT_LOG);
 }
 
 function sizeOf(path: string): number | null {

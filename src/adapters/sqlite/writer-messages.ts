@@ -1,3 +1,4 @@
+import type { NewEvent } from '../../ports/event-store.js';
 import type { FaultCode } from '../../ports/faults.js';
 import type { AppendOutcome, AppendRequest } from './event-log.js';
 import type { LogWriter } from './log-writer.js';
@@ -55,18 +56,19 @@ export function toGroup({
 }: Extract<ToWriter, { type: 'group' }>): AppendRequest[] {
   const group: AppendRequest[] = [];
   let next = 0;
+  const text = (): string => events[next++] ?? '';
   for (let index = 0; index < appends.length; index += 3) {
-    const [stream, expected, count] = appends.slice(index, index + 3) as [string, number, number];
-    const held = Array.from({ length: count }, () => {
-      const [id, type, data, metadata] = events.slice(next, (next += 4)) as Four;
-      return { id, type, data, metadata };
-    });
+    const end = next + TEXTS_PER_EVENT * Number(appends[index + 2]);
+    const held: NewEvent[] = [];
+    while (next < end) held.push({ id: text(), type: text(), data: text(), metadata: text() });
+    const [stream, expected] = [String(appends[index]), Number(appends[index + 1])];
     group.push({ stream, expected, events: held });
   }
   return group;
 }
 
-type Four = [string, string, string, string];
+/** Id, type, data, metadata. */
+const TEXTS_PER_EVENT = 4;
 
 /** The answer to a group. */
 export function toPlaces(outcomes: readonly AppendOutcome[]): number[] {
