@@ -5,7 +5,7 @@ import { pages } from '../support/pages.js';
 import { cleanUp, launched, plainEnvironment } from '../support/service.js';
 
 const PAGE_LINES_MAX = 150;
-const MS_MAX = 30_000;
+const MS_MAX = 120_000;
 
 const { scripts } = JSON.parse(readFileSync('package.json', 'utf8')) as {
   scripts: Record<string, string>;

@@ -27,7 +27,7 @@ import {
 /** As short as the bounds allow, so that a lost runner is noticed while the test watches. */
 const POLICY = { leaseMs: 1_000, heartbeatMs: 200 };
 const HUMAN = { 'x-shipslog-actor': 'human:alice' };
-const STORY_MS_MAX = 30_000;
+const STORY_MS_MAX = 60_000;
 
 const SCRIPTS = {
   api: 'echo deployed > api.out\n',

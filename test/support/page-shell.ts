@@ -14,7 +14,7 @@ export interface Ran {
 
 /** The address that the documents speak of. */
 const DOCUMENTED = '127.0.0.1:3000';
-const BLOCK_MS_MAX = 20_000;
+const BLOCK_MS_MAX = 60_000;
 /** Separates what one block has written from the next. */
 const END = '\u001e';
 
