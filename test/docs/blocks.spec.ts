@@ -76,17 +76,15 @@ async function failureOf(blocks: readonly Block[]): Promise<string | null> {
   try {
     for (const [index, block] of blocks.entries()) {
       if (!RUN.includes(block.language)) continue;
+      const next = blocks[index + 1];
+      const shown = SHOWN.includes(next?.language ?? '') ? next : undefined;
       const ran = await shell.run(commandOf(block));
-      const shown = blocks[index + 1];
-      const wrong =
-        ran.code === 0
-          ? differenceOf(SHOWN.includes(shown?.language ?? '') ? shown : undefined, ran.out, shell)
-          : `ended with ${ran.code}`;
+      const wrong = ran.code === 0 ? differenceOf(shown, ran.out, shell) : `ended with ${ran.code}`;
       if (wrong !== null) return `${placeOf(block)} ${wrong}\n${ran.out}${ran.err}`;
     }
     return null;
   } catch (error) {
-    return `${blocks[0]?.page ?? ''}: ${String(error)}`;
+    return `${placeOf(blocks[0]!)}: ${String(error)}`;
   } finally {
     shell.close();
   }
