@@ -12,8 +12,9 @@ export type HttpReply = Parameters<Hook>[1];
 /** The server behind the adapter. */
 export type HttpServer = ReturnType<FastifyAdapter['get']>;
 
-/** The path of a request, without its query. */
+/** The path of a request, without its query, also of one that names the whole address as its target. */
 export function pathOf(url: string): string {
-  const end = url.indexOf('?');
-  return end === -1 ? url : url.slice(0, end);
+  const target = url.startsWith('/') ? url : url.replace(/^https?:\/\/[^/?]*/i, '');
+  const end = target.indexOf('?');
+  return end === -1 ? target : target.slice(0, end);
 }

@@ -163,10 +163,15 @@ function readBodiesAsBytes(server: HttpServer): void {
   server.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_, body, done) => {
     done(null, body);
   });
-  server.addContentTypeParser('*', (request, _, done) => {
-    // No body has no type, whatever the header says.
-    if (request.headers['content-length'] === '0') done(null, undefined);
-    else done(httpProblem('UNSUPPORTED_MEDIA_TYPE'));
+  server.addContentTypeParser('*', (_, payload, done) => {
+    // No body has no type, whatever the header says; of any other the first byte is enough.
+    let finish = (error: Error | null): void => {
+      finish = () => undefined;
+      done(error);
+    };
+    payload.once('data', () => finish(httpProblem('UNSUPPORTED_MEDIA_TYPE')));
+    payload.once('end', () => finish(null));
+    payload.once('error', (error: Error) => finish(error));
   });
 }
 

@@ -161,8 +161,8 @@ describe('a body', () => {
     },
   );
 
-  it('of no bytes has no type to be wrong', async () => {
-    const headers = { 'content-type': 'text/plain', 'content-length': '0' };
+  it.each(['text/plain', 'application/json'])('of no bytes may be called %s', async (type) => {
+    const headers = { 'content-type': type, 'content-length': '0' };
     expect((await api.post('/v1/deployments', undefined, headers)).status).toBe(201);
   });
 });

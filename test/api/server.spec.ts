@@ -121,6 +121,8 @@ describe('a connection', () => {
   it('may name the whole address as its target', async () => {
     const absolute = `GET http://localhost:${port}/v1/counts HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n`;
     expect(await exchange(absolute)).toMatch(/^HTTP\/1\.1 200/);
+    const post = `POST http://localhost:${port}/v1/counts HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n`;
+    expect(codesOf(await exchange(post))).toEqual(['405 METHOD_NOT_ALLOWED']);
     const star = await exchange(
       'OPTIONS * HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n',
     );
@@ -155,6 +157,16 @@ describe('a connection', () => {
       '404',
       '200',
     ]);
+  });
+
+  it('may send a body in chunks, or no chunk at all', async () => {
+    const head =
+      'POST /v1/deployments HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ntransfer-encoding: chunked\r\n';
+    const json = 'content-type: application/json\r\n';
+    expect(await exchange(`${head}${json}\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n`)).toMatch(/ 201 /);
+    expect(await exchange(`${head}\r\n0\r\n\r\n`)).toMatch(/ 201 /);
+    const untyped = await exchange(`${head}\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n`);
+    expect(codesOf(untyped)).toEqual(['415 UNSUPPORTED_MEDIA_TYPE']);
   });
 
   it('refuses a body that is too large before it has come, and closes', async () => {
