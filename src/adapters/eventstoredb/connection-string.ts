@@ -21,8 +21,11 @@ export interface ConnectionString {
   readonly display: string;
   /** Silence after which the client pings the server. Milliseconds. */
   readonly keepAliveMs: number;
-  /** Settings for a client; no two ordinals share a TCP connection. */
-  toClient(ordinal: number): ClientSettings;
+  /**
+   * Settings for a client; no two ordinals share a TCP connection. A node to avoid is one that has just
+   * failed: others are asked who leads, unless there are none.
+   */
+  toClient(ordinal: number, avoid: string | null): ClientSettings;
 }
 
 const FORM = /^esdb(\+discover)?:\/\/(?:([^:@/?]+):([^@/?]*)@)?([^@/?]+)\/?(?:\?(.*))?$/;
@@ -71,7 +74,10 @@ export function parseConnectionString(text: string): ConnectionString {
   return {
     display,
     keepAliveMs,
-    toClient: (ordinal) => {
+    toClient: (ordinal, avoid) => {
+      const others = endpoints.filter(
+        ({ address, port }) => `${address}:${String(port)}` !== avoid,
+      );
       const client = {
         connectionName: options.get('connectionname') ?? 'shipslog',
         keepAliveInterval: keepAliveMs,
@@ -83,7 +89,7 @@ export function parseConnectionString(text: string): ConnectionString {
         discover !== undefined
           ? { ...discovery, discover: first }
           : endpoints.length > 1
-            ? { ...discovery, endpoints }
+            ? { ...discovery, endpoints: others.length > 0 ? others : endpoints }
             : { endpoint: first };
       return { nodes: { ...client, ...named }, channel, user };
     },

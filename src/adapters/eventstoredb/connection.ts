@@ -47,6 +47,11 @@ export class Connection extends EventStoreDBClient {
     this.heardAtMs = clock.monotonicMs();
   }
 
+  /** The node at the other end, `host:port`; null before one was chosen. */
+  get node(): string | null {
+    return this.#channel?.getTarget().replace(/^[a-z0-9+.-]+:(?=.*:)/, '') ?? null;
+  }
+
   /** Notes that the server was heard. */
   heard(): void {
     this.heardAtMs = this.#clock.monotonicMs();

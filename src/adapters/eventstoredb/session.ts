@@ -33,6 +33,8 @@ export class Session {
   readonly #closing = new Set<Promise<void>>();
   #pausedUntilMs = 0;
   #problem: Fault | null = null;
+  /** The node that failed last: who leads is asked of the others first. */
+  #avoid: string | null = null;
   #isClosed = false;
   /** How often a connection was made. */
   connects = 0;
@@ -97,6 +99,7 @@ export class Session {
   }
 
   #close(connection: Connection, ended?: Promise<void>): void {
+    this.#avoid = connection.node;
     const closed = Promise.resolve(ended).then(() => connection.close());
     this.#closing.add(closed);
     void closed.then(() => this.#closing.delete(closed));
@@ -104,7 +107,7 @@ export class Session {
 
   async #connect(): Promise<Connection> {
     const { server, clock, random, onReach } = this.#options;
-    const connection = new Connection(server.toClient((ordinals += 1)), clock);
+    const connection = new Connection(server.toClient((ordinals += 1), this.#avoid), clock);
     try {
       await this.#inTime(connection.greet());
     } catch (error) {

@@ -27,6 +27,7 @@ import {
   operationTimedOut,
   resetWithoutReason,
   streamDeleted,
+  unauthenticated,
   unavailable,
   wrongExpectedVersion,
   type Failure,
@@ -49,6 +50,7 @@ interface Reply {
   outcome(request: Request, outcome: Exclude<AppendOutcome, { kind: 'not_indexed' }>): void;
   timeout(): void;
   notReady(): void;
+  denied(): void;
   /** Ends the call, and with it every other append on the same stream. */
   fail(failure: Failure): void;
   endOk(): void;
@@ -151,6 +153,8 @@ export function batchAppend(
   node.calls.set('batchAppend', (node.calls.get('batchAppend') ?? 0) + 1);
   const begun = new Map<string, Request>();
   const batch = new Batch(node, call);
+  const mayWrite =
+    node.authorization === null || call.metadata.get('authorization').includes(node.authorization);
   call.on('data', (message: BatchAppendReq) => {
     node.whenThawed(() => {
       const id = message.getCorrelationId()?.getString() ?? '';
@@ -161,7 +165,9 @@ export function batchAppend(
       begun.set(id, request);
       if (!message.getIsFinal()) return;
       begun.delete(id);
-      handle(node, request, batch.replyTo(message, request.stream));
+      const reply = batch.replyTo(message, request.stream);
+      if (mayWrite) handle(node, request, reply);
+      else reply.denied();
     });
   });
   call.on('end', () => batch.end());
@@ -203,6 +209,7 @@ class Batch {
       outcome: (request, outcome) => answer(inBatch(request, outcome)),
       timeout: () => answer(IN_BATCH.timeout()),
       notReady: () => answer(IN_BATCH.notReady()),
+      denied: () => answer(IN_BATCH.accessDenied()),
       fail: this.#fail,
       endOk: () => this.end(),
     };
@@ -302,6 +309,7 @@ function replyToCall(peer: string, answer: sendUnaryData<AppendResp>): Reply {
     },
     timeout: () => answer(operationTimedOut()),
     notReady: () => answer(unavailable(NOT_READY)),
+    denied: () => answer(unauthenticated()),
     fail: (failure) => answer(failure),
     endOk: () => answer(null, new streamsPb.AppendResp()),
   };

@@ -29,6 +29,10 @@ export function resetWithoutReason(): Failure {
   return failure(status.INTERNAL, 'Received RST_STREAM with code 0');
 }
 
+export function unauthenticated(): Failure {
+  return failure(status.UNAUTHENTICATED, 'Bad credentials');
+}
+
 export function streamDeleted(stream: string): Failure {
   return failure(status.FAILED_PRECONDITION, `Event stream '${stream}' is deleted.`, {
     exception: 'stream-deleted',

@@ -51,6 +51,7 @@ export class Load {
   readonly #prefix = randomUUID().slice(0, 8);
   readonly #workers: Promise<void>[];
   #isStopping = false;
+  #isAbandoned = false;
 
   constructor(private readonly options: LoadOptions) {
     const leases = new LeaseWatch(systemClock, new MemoryLeases());
@@ -97,6 +98,12 @@ export class Load {
   async stop(): Promise<void> {
     this.#isStopping = true;
     await Promise.all(this.#workers);
+  }
+
+  /** Ends without waiting for what is not acknowledged yet: for a test that has failed. */
+  abandon(): void {
+    this.#isStopping = true;
+    this.#isAbandoned = true;
   }
 
   /**
@@ -147,13 +154,14 @@ export class Load {
               UpdateDeployment.of({ deploymentId, commandId, name: `name ${String(n)}` }),
             ),
       );
+      if (receipt === null) return;
       this.acknowledged.push({ stream: STREAM_PREFIX + deploymentId, commandId, receipt });
       this.lastAtMs = performance.now();
     }
   }
 
-  async #untilAcknowledged(send: () => Promise<Receipt>): Promise<Receipt> {
-    while (true) {
+  async #untilAcknowledged(send: () => Promise<Receipt>): Promise<Receipt | null> {
+    while (!this.#isAbandoned) {
       const startedAtMs = performance.now();
       const answer = await send().catch((error: unknown) => error);
       this.slowestMs = Math.max(this.slowestMs, performance.now() - startedAtMs);
@@ -167,6 +175,7 @@ export class Load {
       if (result === 'defect') throw answer as Error;
       await sleep(PAUSE_MS);
     }
+    return null;
   }
 }
 

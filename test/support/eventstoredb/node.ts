@@ -23,6 +23,8 @@ export interface Node {
   leader: EndPoint | null;
   isLeader: boolean;
   members: readonly Member[];
+  /** What a request has to bring; null when all are welcome. */
+  readonly authorization: string | null;
   /** How long a request that came too early a second time hangs until it times out. Milliseconds. */
   readonly dropMs: number;
   /** Ends calls that are open, each in its own way. */

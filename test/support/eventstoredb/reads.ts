@@ -7,7 +7,9 @@ import {
   NOT_READY,
   notLeader,
   streamDeleted,
+  unauthenticated,
   unavailable,
+  type Failure,
 } from './failures.js';
 import type { LoggedEvent } from './log.js';
 import type { Node } from './node.js';
@@ -24,25 +26,26 @@ export function read(node: Node, call: ReadCall): void {
   node.whenThawed(() => {
     const options = call.request.getOptions();
     if (options === undefined) return;
-    const stream = nameOf(options);
-    const fault = node.switchboard.take('read', stream);
-    if (fault !== null) {
-      play(node, call, fault);
-      return;
-    }
-    if (!node.isReady) {
-      fail(call, unavailable(NOT_READY));
-      return;
-    }
-    const wantsLeader = call.metadata.get('requires-leader').at(0) === 'true';
-    if (wantsLeader && !node.isLeader) {
-      fail(call, node.leader === null ? unavailable(NOT_READY) : notLeader(node.leader));
-      return;
-    }
-    if (options.getCountOptionCase() === CountOptionCase.SUBSCRIPTION) follow(node, call, options);
+    const fault = node.switchboard.take('read', nameOf(options));
+    const refusal = refusalOf(node, call);
+    if (fault !== null) play(node, call, fault);
+    else if (refusal !== null) fail(call, refusal);
+    else if (options.getCountOptionCase() === CountOptionCase.SUBSCRIPTION)
+      follow(node, call, options);
     else if (options.getStreamOptionCase() === StreamOptionCase.ALL) readAll(node, call, options);
     else readStream(node, call, options);
   });
+}
+
+/** Why this node does not serve this call; null when it does. */
+function refusalOf(node: Node, call: ReadCall): Failure | null {
+  const { authorization, leader } = node;
+  const brought = call.metadata.get('authorization');
+  if (authorization !== null && !brought.includes(authorization)) return unauthenticated();
+  if (!node.isReady) return unavailable(NOT_READY);
+  const wantsLeader = call.metadata.get('requires-leader').at(0) === 'true';
+  if (!wantsLeader || node.isLeader) return null;
+  return leader === null ? unavailable(NOT_READY) : notLeader(leader);
 }
 
 /** Counts a read until it has ended, whoever ended it. */

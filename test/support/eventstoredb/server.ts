@@ -25,6 +25,7 @@ import sharedPb from '@eventstore/db-client/generated/shared_pb.js';
 import type { Empty } from '@eventstore/db-client/generated/shared_pb.js';
 import streamsService from '@eventstore/db-client/generated/streams_grpc_pb.js';
 import type { ReadReq } from '@eventstore/db-client/generated/streams_pb.js';
+import type { Certificate } from './certificate.js';
 import { append, batchAppend, deleteStream, tombstoneStream } from './appends.js';
 import { resetWithoutReason, unavailable, type Failure } from './failures.js';
 import { Log, type LogFile } from './log.js';
@@ -45,6 +46,10 @@ export interface TestServerOptions {
   readonly file?: LogFile;
   /** Whether this node leads; a lone one does. */
   readonly isLeader?: boolean;
+  /** Speaks TLS with this certificate. */
+  readonly tls?: Certificate;
+  /** Only who brings these credentials may read and write; others may ask who leads. */
+  readonly user?: { readonly name: string; readonly password: string };
 }
 
 const HOST = '127.0.0.1';
@@ -65,6 +70,7 @@ export class TestServer implements Node {
   readonly calls = new Map<string, number>();
   readonly switchboard = new Switchboard();
   readonly dropMs: number;
+  readonly authorization: string | null;
   isReady: boolean;
   isSilent = false;
   isLeader: boolean;
@@ -83,6 +89,11 @@ export class TestServer implements Node {
     this.isLeader = isLeader;
     this.#log = this.#openLog();
     this.dropMs = dropMs;
+    const { user } = options;
+    this.authorization =
+      user === undefined
+        ? null
+        : `Basic ${Buffer.from(`${user.name}:${user.password}`).toString('base64')}`;
     this.isReady = notReadyMs === 0;
     if (!this.isReady) setTimeout(() => (this.isReady = true), notReadyMs).unref();
     this.#http = createHttpServer((request, response) => {
@@ -90,7 +101,7 @@ export class TestServer implements Node {
       response.end();
     });
     this.#addServices();
-    const injector = this.#grpc.createConnectionInjector(ServerCredentials.createInsecure());
+    const injector = this.#grpc.createConnectionInjector(credentialsOf(options));
     this.#front = createServer((socket) => {
       this.#accept(socket);
       injector.injectConnection(socket);
@@ -240,6 +251,12 @@ export class TestServer implements Node {
         this.whenThawed(() => answer(null, clusterInfo(this.members))),
     });
   }
+}
+
+function credentialsOf({ tls }: TestServerOptions): ServerCredentials {
+  if (tls === undefined) return ServerCredentials.createInsecure();
+  const pair = { private_key: tls.key, cert_chain: tls.certificate };
+  return ServerCredentials.createSsl(null, [pair]);
 }
 
 function portOf(server: NetServer): number {
