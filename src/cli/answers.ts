@@ -208,7 +208,7 @@ const ago =
     instant === null ? '' : ageOf(instant, clock);
 
 /** Columns that show a deployment; `watch` shows the same. */
-function deploymentColumns(terminal: Terminal, clock: Clock): readonly Column<Deployment>[] {
+export function deploymentColumns(terminal: Terminal, clock: Clock): readonly Column<Deployment>[] {
   const isPerson = terminal.out.isTerminal;
   return [
     {

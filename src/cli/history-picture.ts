@@ -107,7 +107,7 @@ const RESULT_COLUMNS = 24;
 const TIMELINE_MIN = 20;
 
 /** Draws the attempts of a deployment as bars on one line of time, the newest first. */
-async function drawTimeline(
+export async function drawTimeline(
   deployment: Deployment,
   attempts: readonly Attempt[],
   { terminal, clock }: { readonly terminal: Terminal; readonly clock: Clock },

@@ -19,6 +19,12 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit(error.code === 'EPIPE' ? EXIT.ok : EXIT.error);
 });
 
+/** What these run is told of signals, or ends gracefully by them; the others just end. */
+const TAKE_SIGNALS: ReadonlySet<string | undefined> = new Set(['run', 'serve']);
+if (!TAKE_SIGNALS.has(process.argv[2])) {
+  process.once('SIGINT', () => process.exit(EXIT.interrupted));
+}
+
 process.exitCode = await runCommandLine({
   args: process.argv.slice(2),
   environment: process.env,

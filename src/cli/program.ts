@@ -2,7 +2,9 @@
 import { Command, CommanderError } from 'commander';
 import type { Clock } from '../ports/clock.js';
 import { isFault } from '../ports/faults.js';
+import { addCompletion } from './completion.js';
 import { EXIT, exitCodesText, type ExitCode } from './exit-codes.js';
+import { addLiveVerbs } from './live-verbs.js';
 import { addLocalVerbs } from './local-verbs.js';
 import { addRunVerbs } from './run-verbs.js';
 import { addServiceVerbs } from './service-verbs.js';
@@ -65,8 +67,10 @@ function programOf(line: CommandLine, exit: (code: number) => void): Command {
     url ?? environment['SHIPSLOG_URL'] ?? URL_DEFAULT;
   const asking = { terminal, clock, environment, urlOf, exit };
   addServiceVerbs(program, verbs, asking);
+  addLiveVerbs(program, asking);
   addRunVerbs(program, asking);
   addLocalVerbs(program, { terminal, version, workshop, serve, exit, urlOf });
+  addCompletion(program, asking);
   addExitCodes(program, terminal);
   return program;
 }

@@ -68,7 +68,9 @@ function outputOf(stream: Stream, environment: Environment): Output {
     line: (text) => write(`${text}\n`),
     isTerminal,
     get columns() {
-      return stream.columns ?? COLUMNS;
+      // Some terminals say 0, which is no width to fit anything into.
+      const { columns = 0 } = stream;
+      return columns > 0 ? columns : COLUMNS;
     },
     paint: (style, text) =>
       painted && text !== '' ? `\u001b[${CODES[style]}m${text}\u001b[0m` : text,

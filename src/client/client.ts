@@ -53,6 +53,10 @@ export interface Following {
   /** The position after which to begin; `start` is before the first. Without it: with the next event. */
   readonly after?: string;
   readonly signal?: AbortSignal;
+  /** The stream is open: at first, and each time after it was lost. */
+  readonly onOpen?: () => void;
+  /** The stream was lost, and is opened again. */
+  readonly onLost?: () => void;
 }
 
 const URL_DEFAULT = 'http://127.0.0.1:3000';
@@ -118,33 +122,40 @@ export class Client {
    * or by the signal.
    * @throws {ServiceError} when the service refuses, or cannot be reached before the first event.
    */
-  async *events({ deploymentId, after, signal }: Following = {}): AsyncGenerator<
-    Event,
-    void,
-    void
-  > {
-    const path = eventsPath(deploymentId);
-    let position = after ?? null;
-    let failures = 0;
+  async *events(following: Following = {}): AsyncGenerator<Event, void, void> {
+    const { deploymentId, after = null, signal, onLost } = following;
+    const place = { path: eventsPath(deploymentId), position: after, failures: 0 };
     while (signal?.aborted !== true) {
-      try {
-        const query = position === null ? '' : `?after=${position}`;
-        for await (const { id, data } of this.#messages(path + query, signal)) {
-          failures = 0;
-          position = id ?? position;
-          if (data !== '') yield JSON.parse(data) as Event;
-        }
-      } catch (error) {
-        throwUnlessPassing(unreachable(error, this.url), { signal, position });
+      yield* this.#eventsOnce(place, following);
+      onLost?.();
+      const ms = Math.min(PAUSE_MS_MAX, PAUSE_MS * 2 ** place.failures);
+      await pause(jittered(ms), signal);
+      place.failures += 1;
+    }
+  }
+
+  /** Follows until the connection is lost; notes how far it came. */
+  async *#eventsOnce(
+    place: { readonly path: string; position: string | null; failures: number },
+    following: Following,
+  ): AsyncGenerator<Event, void, void> {
+    const { path, position } = place;
+    const query = position === null ? '' : `?after=${position}`;
+    try {
+      for await (const { id, data } of this.#messages(path + query, following)) {
+        place.failures = 0;
+        place.position = id ?? place.position;
+        if (data !== '') yield JSON.parse(data) as Event;
       }
-      await pause(jittered(Math.min(PAUSE_MS_MAX, PAUSE_MS * 2 ** failures)), signal);
-      failures += 1;
+    } catch (error) {
+      const { signal } = following;
+      throwUnlessPassing(unreachable(error, this.url), { signal, position: place.position });
     }
   }
 
   async *#messages(
     path: string,
-    outer: AbortSignal | undefined,
+    { signal: outer, onOpen }: Following,
   ): AsyncGenerator<StreamMessage, void, void> {
     const leave = new AbortController();
     try {
@@ -155,6 +166,7 @@ export class Client {
         signal: either(leave.signal, outer),
       });
       if (message.statusCode !== 200) throw await errorOf(message);
+      onOpen?.();
       yield* messagesOf(message);
     } finally {
       leave.abort();
@@ -232,7 +244,7 @@ function eventsPath(deploymentId: string | undefined): string {
 /** Without a position there is nothing to resume from: what came meanwhile would be a gap. */
 function throwUnlessPassing(
   failure: ServiceError,
-  at: { readonly signal: AbortSignal | undefined; readonly position: string | null },
+  at: { readonly signal?: AbortSignal | undefined; readonly position: string | null },
 ): void {
   if (at.signal?.aborted === true) return;
   if (!failure.isPassing || at.position === null) throw failure;
