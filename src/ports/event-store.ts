@@ -135,11 +135,14 @@ export function assertAppendable(events: readonly NewEvent[]): void {
   if (events.length < 1 || events.length > APPEND_EVENTS_MAX) {
     throw new RangeError(`an append has 1 to ${String(APPEND_EVENTS_MAX)} events`);
   }
-  if (!events.every(({ id }) => UUID.test(id))) throw new RangeError('an event id is a UUID');
+  let units = 0;
+  for (const { id, data, metadata } of events) {
+    if (!UUID.test(id)) throw new RangeError('an event id is a UUID');
+    units += data.length + metadata.length;
+  }
   if (events.length > 1 && new Set(events.map(({ id }) => id)).size < events.length) {
     throw new RangeError('the events of an append have ids of their own');
   }
-  const units = events.reduce((sum, { data, metadata }) => sum + data.length + metadata.length, 0);
   if (units * UTF8_BYTES_PER_UNIT_MAX <= APPEND_BYTES_MAX) return;
   const bytes = events.reduce(
     (sum, { data, metadata }) => sum + Buffer.byteLength(data) + Buffer.byteLength(metadata),

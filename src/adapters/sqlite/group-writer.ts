@@ -53,6 +53,7 @@ export class GroupWriter {
   #waitingLength = 0;
   #inFlight: readonly Waiting[] = [];
   #inFlightSinceMs = 0;
+  #lastGroupSize = 0;
   #sendIsScheduled = false;
   #cancelExpiry: (() => void) | null = null;
   #problem: Problem | null = null;
@@ -119,7 +120,10 @@ export class GroupWriter {
       this.#waiting.push({ request, length, sinceMs, resolve, reject });
       this.#waitingLength += length;
       this.#cancelExpiry ??= this.#expireAfter(WAITING_MS_MAX);
-      if (this.#inFlight.length === 0) this.#sendSoon();
+      if (this.#inFlight.length > 0) return;
+      // A caller who is alone has nobody to wait for: 10 µs of his 190.
+      if (this.#lastGroupSize === 1) this.#send();
+      else this.#sendSoon();
     });
   }
 
@@ -203,6 +207,7 @@ export class GroupWriter {
   #answer(places: readonly number[]): void {
     const group = this.#inFlight;
     this.#inFlight = [];
+    this.#lastGroupSize = group.length;
     this.groups += 1;
     // Enough wait already: the thread begins with them while this one answers.
     if (this.#waiting.length >= group.length) this.#send();

@@ -5,6 +5,7 @@ import {
   asFault,
   createDatabase,
   openDatabase,
+  resultOf,
   sqliteVersion,
   synchronousOf,
   type Database,
@@ -53,6 +54,10 @@ const PAGES_PER_EVENT = 2.5;
 const PAGE_BYTES = 4_096;
 /** What is tried to see whether a full disk has room again: more than an ordinary command needs. */
 const ROOM_PAGES = 16;
+/** A few megabytes. Beyond it all are forgotten and looked up again. */
+const STREAMS_REMEMBERED_MAX = 20_000;
+/** SQLITE_CONSTRAINT_UNIQUE */
+const UNIQUE_VIOLATED = 2067;
 /** Milliseconds to wait for somebody else's lock on the file, such as a shell's. */
 const BUSY_TIMEOUT_MS = 2_000;
 
@@ -75,6 +80,8 @@ export class LogWriter {
   #head: Head;
   #lastWritten: { readonly event: EventIdentity; readonly position: number } | null = null;
   #pagesSinceCheckpoint = 0;
+  /** Last revisions of streams written lately: nobody else writes, and a look into the file costs 2 µs. */
+  readonly #revisions = new Map<string, number>();
 
   private constructor({ path, database, loss, endWasKnown }: Opened) {
     this.loss = loss;
@@ -139,6 +146,7 @@ export class LogWriter {
       return outcomes;
     } catch (error) {
       this.#lastWritten = null;
+      this.#revisions.clear();
       if (this.#database.isTransaction) this.#statements.rollback.run();
       throw asFault(error, this.#path, 'write');
     }
@@ -196,21 +204,53 @@ export class LogWriter {
 
   #appendOne(request: AppendRequest): AppendOutcome {
     const { stream, expected, events } = request;
-    const [actual] = (this.#statements.actual.get(stream) as [number] | undefined) ?? [NO_REVISION];
-    if (actual !== expected) return this.#repeated(request) ?? { revision: actual, position: 0 };
-    if (events.some(({ id }) => this.#statements.known.get(id) !== undefined)) {
-      return { revision: actual, position: 0 };
+    const actual = this.#revisionOf(stream);
+    const conflict = { revision: actual, position: 0 };
+    if (actual !== expected) return this.#repeated(request) ?? conflict;
+    // A known id is refused by its insertion; but of several events none may stay when a later one is.
+    if (
+      events.length > 1 &&
+      events.some(({ id }) => this.#statements.known.get(id) !== undefined)
+    ) {
+      return conflict;
     }
     let revision = expected;
     let position = 0;
-    for (const event of events) {
-      const { id, type, data, metadata } = event;
-      const row = [stream, ++revision, id, type, data, metadata] as const;
-      position = Number(this.#statements.insert.run(...row).lastInsertRowid);
-      this.#lastWritten = { event: row, position };
+    for (const { id, type, data, metadata } of events) {
+      const event = [stream, revision + 1, id, type, data, metadata] as const;
+      const inserted = this.#insert(event);
+      if (inserted === null) return conflict;
+      revision += 1;
+      position = inserted;
+      this.#lastWritten = { event, position };
       this.#pagesSinceCheckpoint += PAGES_PER_EVENT + data.length / PAGE_BYTES;
     }
+    this.#remember(stream, revision);
     return { revision, position };
+  }
+
+  /** The position of the new event; null when the log holds its id, or its place in the stream. */
+  #insert(event: EventIdentity): number | null {
+    try {
+      return Number(this.#statements.insert.run(...event).lastInsertRowid);
+    } catch (error) {
+      if (resultOf(error) !== UNIQUE_VIOLATED) throw error;
+      this.#revisions.delete(event[0]);
+      return null;
+    }
+  }
+
+  #revisionOf(stream: string): number {
+    const known = this.#revisions.get(stream);
+    if (known !== undefined) return known;
+    const [revision] = (this.#statements.last.get(stream) as [number] | undefined) ?? [NO_REVISION];
+    this.#remember(stream, revision);
+    return revision;
+  }
+
+  #remember(stream: string, revision: number): void {
+    if (this.#revisions.size >= STREAMS_REMEMBERED_MAX) this.#revisions.clear();
+    this.#revisions.set(stream, revision);
   }
 
   /** The first outcome of an append whose events the stream holds at just this place; else null. */
@@ -243,7 +283,7 @@ interface Statements {
   readonly commit: Statement;
   readonly rollback: Statement;
   /** stream → revision of its last event */
-  readonly actual: Statement;
+  readonly last: Statement;
   /** id → anything when the log has it */
   readonly known: Statement;
   /** stream, first, last → id without dashes, position */
@@ -262,7 +302,7 @@ function prepare(database: Database): Statements {
     begin: database.prepare('BEGIN IMMEDIATE'),
     commit: database.prepare('COMMIT'),
     rollback: database.prepare('ROLLBACK'),
-    actual: rows('SELECT revision FROM events WHERE stream = ? ORDER BY revision DESC LIMIT 1'),
+    last: rows('SELECT revision FROM events WHERE stream = ? ORDER BY revision DESC LIMIT 1'),
     known: rows(`SELECT 1 FROM events WHERE event_id = unhex(?, '-')`),
     held: rows(
       `SELECT lower(hex(event_id)), position FROM events
