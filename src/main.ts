@@ -1,16 +1,18 @@
-import { createLogger } from './observability/logging.js';
-import { serve } from './serve.js';
-import { readSettings, type Settings } from './settings.js';
+/** Starts the service. Until it can stop gracefully, which takes a moment to load, a signal ends it at once. */
+const stop = (): void => process.exit(0);
+process.once('SIGTERM', stop);
+process.once('SIGINT', stop);
 
 const EXIT_USAGE = 2;
+const { readSettings } = await import('./settings.js');
 
-let settings: Settings | null = null;
 try {
-  settings = readSettings(process.env);
+  const settings = readSettings(process.env);
+  const { serve } = await import('./serve.js');
+  process.off('SIGTERM', stop);
+  process.off('SIGINT', stop);
+  await serve(settings);
 } catch (error) {
-  createLogger({ level: 'info', format: null }).fatal(
-    String(error instanceof Error ? error.message : error),
-  );
+  process.stderr.write(`shipslog: ${error instanceof Error ? error.message : String(error)}\n`);
   process.exitCode = EXIT_USAGE;
 }
-if (settings !== null) await serve(settings);

@@ -22,7 +22,7 @@ const EXIT = { error: 1, refusedFile: 2, ioError: 74 } as const;
 /**
  * Serves until SIGTERM or SIGINT, then finishes what is under way; a second signal ends at once.
  *
- * Exit codes: 0 stopped; 1 could not start, 2 a file is not ours or is newer, 74 the disk failed.
+ * Exit codes: 0 stopped; 1 could not start, 2 a file is not ours, newer or read-only, 74 the disk failed.
  */
 export async function serve(settings: Settings, options: ServeOptions = {}): Promise<void> {
   const logger = createLogger({ level: settings.logLevel, format: settings.logFormat });
@@ -45,14 +45,21 @@ export async function serve(settings: Settings, options: ServeOptions = {}): Pro
   } catch (error) {
     logger.fatal(error instanceof Error ? error.message : String(error));
     if (!isFault(error)) logger.debug({ err: error }, 'could not start');
-    await stop.now(isFault(error, 'STORE_FOREIGN') ? EXIT.refusedFile : EXIT.error);
+    await stop.now(isUnusable(error) ? EXIT.refusedFile : EXIT.error);
   }
+}
+
+/** Whether a store is not for us to use, whoever else runs: foreign, newer, read-only, or closed to us. */
+function isUnusable(error: unknown): boolean {
+  return isFault(error, 'STORE_FOREIGN') || isFault(error, 'STORE_UNAVAILABLE');
 }
 
 /** Ends the process once: gracefully at first, at once when asked again. */
 class Stop {
   #close: () => Promise<void> = () => Promise.resolve();
   #stopping = false;
+  /** The worst reason wins: a disk that fails while we stop is still told. */
+  #exitCode = 0;
 
   constructor(
     private readonly drainMs: number,
@@ -75,15 +82,21 @@ class Stop {
   }
 
   async now(exitCode: number): Promise<void> {
+    this.#exitCode = Math.max(this.#exitCode, exitCode);
     if (this.#stopping) return;
     this.#stopping = true;
     const timer = setTimeout(() => {
       this.logger.error(`not finished after ${String(this.drainMs)} ms: ending all the same`);
-      process.exit(exitCode === 0 ? EXIT.error : exitCode);
+      process.exit(Math.max(this.#exitCode, EXIT.error));
     }, this.drainMs);
-    await this.#close();
+    try {
+      await this.#close();
+    } catch (error) {
+      this.logger.error({ err: error }, 'could not close everything');
+      this.#exitCode = Math.max(this.#exitCode, EXIT.error);
+    }
     clearTimeout(timer);
-    process.exit(exitCode);
+    process.exit(this.#exitCode);
   }
 }
 

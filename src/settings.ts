@@ -188,7 +188,8 @@ function readSetting(
     environment[name] ?? textOfFile(name, environment[`${name}_FILE`]) ?? setting.fallback;
   const value = setting.read(text);
   if (!(value instanceof Wrong)) return value;
-  throw new Error(`${name}=${text} is not right: ${value.hint} (${setting.bounds})`);
+  const shown = text.replace(/\/\/[^@/]*@/, '//…@');
+  throw new Error(`${name}=${shown} is not right: ${value.hint} (${setting.bounds})`);
 }
 
 function textOfFile(name: string, file: string | undefined): string | undefined {

@@ -101,7 +101,16 @@ export class ShipslogRuntime
       random: chance,
     });
     const visibility = this.projector;
-    this.answers = new Answers({ store, readModels, leases, commands, visibility, defaults });
+    const folds = settings.roles.has('projector');
+    this.answers = new Answers({
+      store,
+      readModels,
+      leases,
+      commands,
+      visibility,
+      defaults,
+      folds,
+    });
     this.#reaper = new Reaper({ commands, readModels, leases: watch, clock, defaults, intervalMs });
   }
 
@@ -109,8 +118,10 @@ export class ShipslogRuntime
   async onApplicationBootstrap(): Promise<void> {
     const { roles } = this.settings;
     if (roles.has('projector')) await this.projector.start();
+    else await this.stores.readModels.open(PROJECTIONS);
     this.#watch.start();
-    if (roles.has('reaper')) void this.projector.caughtUp.then(() => this.#reaper.start());
+    const caughtUp = roles.has('projector') ? this.projector.caughtUp : Promise.resolve();
+    if (roles.has('reaper')) void caughtUp.then(() => this.#reaper.start());
   }
 
   /** Ends streams first: a server does not close while one is open. */

@@ -85,10 +85,11 @@ function openReadSide({
 
 /** Closes everything, the log last. */
 export async function closeStores({ store, readModels, leases, journal }: Stores): Promise<void> {
-  await journal.close();
-  await readModels.close();
-  await leases.close();
-  await store.close();
+  const failures: unknown[] = [];
+  for (const each of [journal, readModels, leases, store]) {
+    await each.close().catch((error: unknown) => failures.push(error));
+  }
+  if (failures.length > 0) throw failures[0];
 }
 
 /** A place in words, without what is secret about it. */

@@ -6,12 +6,13 @@ import { GetDeployment } from '../application/queries.js';
 import { eventView } from '../application/views.js';
 import type { Clock } from '../ports/clock.js';
 import type { Position, RecordedEvent } from '../ports/event-store.js';
+import { isFault } from '../ports/faults.js';
 import { chosenType, NDJSON_TYPE } from './accept.js';
 import { addressed } from './addressed.js';
 import { serveRoutes, type Answer } from './answer.js';
 import type { HttpRequest } from './exchange.js';
 import { toJson } from './json.js';
-import { readQuery } from './parameters.js';
+import { invalidQuery, readQuery } from './parameters.js';
 import { httpProblem } from './problem.filter.js';
 import { STREAM_ROUTES, type StreamRoute } from './routes.js';
 import { API_SERVICES, type ApiServices } from './services.js';
@@ -46,7 +47,10 @@ export class LiveController {
       const query = GetDeployment.of({ deploymentId, consistency: 'strong' });
       await path.tried(this.bus.execute(query));
     }
-    const from = await tail.beginning(lastEventId(request) ?? after);
+    const lastId = lastEventId(request);
+    const from = await tail.beginning(lastId ?? after).catch((error: unknown) => {
+      throw isFault(error, 'POSITION_INVALID') ? beyond(error, lastId) : error;
+    });
     if (request.raw.method === 'HEAD') return { status: 200, type, body: '' };
     const following = new AbortController();
     const { signal } = following;
@@ -67,6 +71,16 @@ export class LiveController {
   }
 }
 serveRoutes(LiveController, STREAM_ROUTES);
+
+/** A place where the log has not got to is a wrong parameter, or header, like any other. */
+function beyond({ message }: Error, lastId: Position | undefined): Error {
+  return lastId === undefined
+    ? invalidQuery([{ pointer: '/after', message }])
+    : httpProblem('INVALID_HEADER', {
+        detail: message,
+        errors: [{ pointer: '/Last-Event-ID', message }],
+      });
+}
 
 /** Where a client says it got to; an empty header counts as absent. */
 function lastEventId({ raw }: HttpRequest): Position | undefined {

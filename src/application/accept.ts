@@ -9,6 +9,7 @@ import {
   type EventMetadata,
   type Fact,
   type Instant,
+  type Runner,
 } from '../domain/event-schema.js';
 import type { MemberProblem } from '../domain/refusals.js';
 import { STREAM_PREFIX } from '../ports/event-store.js';
@@ -44,8 +45,9 @@ export function accept(type: CommandType, input: BusCommand | Heartbeat, now: In
   const { occurredAt: told, ...content } = contentOf(input);
   const { actor = ANONYMOUS, expectedRevision } = input;
   const command = {
-    ...(type === 'OpenAttempt' && { attemptId: uuidV7(Date.parse(now)), scope: DEFAULT_SCOPE }),
+    ...(type === 'OpenAttempt' && { attemptId: newAttemptId(input, now), scope: DEFAULT_SCOPE }),
     ...content,
+    ...runnerOf(content),
     type,
     actor,
     ...(expectedRevision !== undefined && { expectedRevision }),
@@ -64,6 +66,20 @@ export function accept(type: CommandType, input: BusCommand | Heartbeat, now: In
   return { command, metadata };
 }
 
+/** An id for an attempt that was given none: the same for a repeat, wherever it arrives. */
+function newAttemptId({ deploymentId, commandId }: BusCommand | Heartbeat, now: Instant): string {
+  return commandId === undefined
+    ? uuidV7(Date.parse(now))
+    : uuidV5(`${STREAM_PREFIX}${deploymentId}/${commandId}/attempt`);
+}
+
+/** A runner's start in UTC; as content, for the digest, it stays as it was given. */
+function runnerOf({ runner }: Readonly<Record<string, unknown>>): { runner?: Runner } {
+  const { startedAt, ...rest } = (runner ?? {}) as Runner;
+  const instant = parseInstant(startedAt);
+  return instant === null ? {} : { runner: { ...rest, startedAt: instant } };
+}
+
 function tracedIds(
   { commandId, traceparent = '' }: BusCommand | Heartbeat,
   now: Instant,
@@ -78,14 +94,18 @@ function tracedIds(
   };
 }
 
-/** Gives events their ids and bytes. The id depends on the command's id alone, so a repeat has the same. */
+/**
+ * Gives events their ids and bytes. An id depends on the command's id and content alone: a repeat has the
+ * same wherever it arrives, and another command under the same id never passes for one.
+ */
 export function prepared(
   facts: readonly Fact[],
   { command, metadata }: Accepted,
 ): readonly PreparedEvent[] {
   if (facts.length === 0) return [];
   const bytes = JSON.stringify(metadata);
-  const name = `${STREAM_PREFIX}${command.deploymentId}/${metadata.commandId}/`;
+  const { commandId, commandDigest } = metadata;
+  const name = `${STREAM_PREFIX}${command.deploymentId}/${commandId}/${commandDigest}/`;
   return facts.map((fact, index) => ({
     stored: {
       id: uuidV5(name + String(index)),

@@ -46,6 +46,7 @@ export class FoldGroup {
   readonly #options: GroupOptions;
   readonly #folds = new Map<string, TableFold>();
   readonly #feed: FeedReader;
+  #position: Position | null = null;
   #open: Open | null = null;
 
   /** `hole` is the one that an earlier group met and asked the store about again. */
@@ -66,11 +67,7 @@ export class FoldGroup {
 
   /** The position that all tables have reached; null before the first event, or without a table. */
   get position(): Position | null {
-    const [first, ...others] = this.folds.map(({ position }) => position);
-    return others.reduce<Position | null>(
-      (lowest, position) => (isAfter(lowest, position) ? position : lowest),
-      first ?? null,
-    );
+    return this.#position;
   }
 
   get(table: string): TableFold | null {
@@ -80,6 +77,7 @@ export class FoldGroup {
   /** Adds a table, or puts another fold in its place. */
   put(fold: TableFold): void {
     this.#folds.set(fold.projection.name, fold);
+    this.#position = lowestOf(this.folds);
   }
 
   /** Whether so much is folded that it should be committed before more is. */
@@ -126,6 +124,7 @@ export class FoldGroup {
       batches.map(([fold, { changed }]) => changeOf(fold, [...changed.values()], to)),
     );
     for (const [fold, batch] of batches) fold.advance(batch, to);
+    this.#position = to;
     this.#open = null;
     return { events, recordedAt };
   }
@@ -181,6 +180,14 @@ export function turn(): Promise<void> {
   return new Promise((resolve) => {
     setImmediate(resolve);
   });
+}
+
+function lowestOf(folds: readonly TableFold[]): Position | null {
+  const [first, ...others] = folds.map(({ position }) => position);
+  return others.reduce<Position | null>(
+    (lowest, position) => (isAfter(lowest, position) ? position : lowest),
+    first ?? null,
+  );
 }
 
 function changeOf(fold: TableFold, rows: Change['rows'], to: Position): Change {

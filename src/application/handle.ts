@@ -76,7 +76,10 @@ export class CommandPath {
 
   /** Takes a heartbeat: extends the lease; revives an attempt that was lost, where the policy says so. */
   async heartbeat(input: Heartbeat): Promise<HeartbeatReceipt> {
-    const { deployment } = await this.#run('Heartbeat', input);
+    const { deployment } = await this.#run('Heartbeat', input).catch(async (error: unknown) => {
+      if (error instanceof Fault) await this.#hear(input);
+      throw error;
+    });
     const attempt = deployment.currentAttempt;
     assert(attempt !== null, 'a heartbeat that was accepted is of the current attempt');
     const key = { deploymentId: input.deploymentId, attemptId: input.attemptId };
@@ -85,6 +88,17 @@ export class CommandPath {
       leaseExpiresAt: this.#leaseExpiresAt(deployment, attempt),
       cancelRequested: attempt.cancelRequested,
     };
+  }
+
+  /** A sign of life counts also while the log is out of reach, where what is known here accepts it. */
+  async #hear(input: Heartbeat): Promise<void> {
+    const { clock, leases } = this.options;
+    const { command } = accept('Heartbeat', input, clock.now());
+    const { known } = this.#lanes.of(command.deploymentId);
+    const decision = decide(command, known.deployment, this.#circumstances(command, known));
+    if (decision.ok && decision.events.length === 0) {
+      await leases.beat(keyOf(command), clock.now(), input.progress);
+    }
   }
 
   /** Folds a deployment from its stream: strong, never behind. Null when it was never created. */
@@ -102,19 +116,22 @@ export class CommandPath {
     const { clock } = this.options;
     const startedAt = clock.monotonicMs();
     let result = 'DEFECT';
+    let accepted: Accepted | null = null;
     try {
-      const accepted = accept(type, input, clock.now());
-      if (type === 'MarkUnknown') await this.options.leases.refresh([keyOf(accepted.command)]);
-      const lane = this.#lanes.of(accepted.command.deploymentId);
+      const taken = accept(type, input, clock.now());
+      accepted = taken;
+      if (type === 'MarkUnknown') await this.options.leases.refresh([keyOf(taken.command)]);
+      const lane = this.#lanes.of(taken.command.deploymentId);
       const outcome = await lane.run((folded) => {
-        const known = lane.commandIds.has(accepted.metadata.commandId);
-        return known ? this.#replay(accepted, lane.stream) : this.#plan(accepted, folded);
+        const known = lane.commandIds.has(taken.metadata.commandId);
+        return known ? this.#replay(taken, lane.stream) : this.#plan(taken, folded);
       });
       const { changed, replayed } = outcome.receipt;
       result = replayed ? 'replayed' : changed ? 'accepted' : 'unchanged';
       return outcome;
     } catch (error) {
       if (error instanceof Refused || error instanceof Fault) result = error.code;
+      if (error instanceof Refused && accepted !== null) this.#record(accepted, error.refusal);
       throw error;
     } finally {
       emit('command', { command: type, result, ms: clock.monotonicMs() - startedAt });
@@ -129,8 +146,8 @@ export class CommandPath {
       commandId: metadata.commandId,
       events,
       answer: async (after) => {
+        this.#acknowledge(after);
         if (!decision.ok) {
-          this.#record(accepted, decision.refusal);
           throw refusedOn(decision.refusal, after, this.options);
         }
         await this.#followUp(accepted, events, after);
@@ -187,7 +204,6 @@ export class CommandPath {
     { deployment, revision, position, replayed = false }: Folded & { readonly replayed?: boolean },
   ): Outcome {
     assert(position !== null, 'an accepted command has a stream');
-    if (this.#lastPosition === null || position > this.#lastPosition) this.#lastPosition = position;
     const attempt = attemptOf(command, events, deployment);
     const first = revision - BigInt(events.length) + 1n;
     const isStart = command.type === 'StartAttempt' && attempt !== null;
@@ -213,7 +229,7 @@ export class CommandPath {
     const { clock, defaults, leases } = this.options;
     const limitMs = attempt.leaseMs ?? effectivePolicy(deployment.policy, defaults).leaseMs;
     const key = { deploymentId: deployment.deploymentId, attemptId: attempt.attemptId };
-    const leftMs = Math.max(0, limitMs - leases.silentMs(key, 'running'));
+    const leftMs = Math.max(0, limitMs - leases.knownSilenceMs(key));
     return new Date(Date.parse(clock.now()) + Math.round(leftMs)).toISOString();
   }
 
@@ -241,7 +257,7 @@ export class CommandPath {
     return { commandId: metadata.commandId, events: [], answer };
   }
 
-  #repeat(
+  async #repeat(
     accepted: Accepted,
     own: readonly PreparedEvent[],
     {
@@ -249,7 +265,7 @@ export class CommandPath {
       after,
       now,
     }: { readonly before: Folded; readonly after: Folded; readonly now: Folded },
-  ): Outcome {
+  ): Promise<Outcome> {
     const { command, metadata } = accepted;
     if (own[0]?.event.metadata.commandDigest !== metadata.commandDigest) {
       const detail = `command id ${metadata.commandId} was used for another command of ${command.deploymentId}; use a new id`;
@@ -263,10 +279,18 @@ export class CommandPath {
         : null;
     if (again?.ok === false)
       throw refusedOn(again.refusal, now, { ...this.options, replayed: true });
+    this.#acknowledge(now);
+    await this.#followUp(accepted, [], now);
     return this.#outcome(accepted, own, { ...after, replayed: true });
   }
 
+  #acknowledge({ position }: Folded): void {
+    if (position !== null && position > (this.#lastPosition ?? -1n)) this.#lastPosition = position;
+  }
+
+  /** The service's own commands are refused in passing, whenever a runner was faster: nobody asked. */
   #record({ command, metadata }: Accepted, { code, detail }: Refusal): void {
+    if (metadata.actor.kind === 'system') return;
     this.options.journal.record({
       at: metadata.recordedAt,
       deploymentId: command.deploymentId,

@@ -20,7 +20,9 @@ export function uuidV7(epochMs: number): string {
 
 function formatted(hex: string, version: string): string {
   const variant = ((parseInt(hex.charAt(16), 16) & 0x3) | 0x8).toString(16);
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${version}${hex.slice(13, 16)}-${variant}${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
+  const id = `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${version}${hex.slice(13, 16)}-${variant}${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
+  // Pieces put together keep all that they were cut from; kept by the thousand, ids should be plain.
+  return Buffer.from(id, 'latin1').toString('latin1');
 }
 
 /** SHA-256 of a text, lower-case hex. */

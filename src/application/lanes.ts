@@ -50,6 +50,8 @@ export interface LaneOptions {
 /** How often a command is decided again after a conflict with another process. */
 const CONFLICTS_MAX = 5;
 const BACKOFF_MS = 10;
+/** Commands of one deployment that may wait for their turn. */
+const WAITING_MAX = 1_000;
 /** What an answer may be late by, so that the store's own word comes first. */
 const GRACE_MS = 100;
 
@@ -100,6 +102,8 @@ export class Lane {
   #loading: Promise<Folded> | null = null;
   readonly #inFlight = new Set<Promise<unknown>>();
   #users = 0;
+  /** How often the cached states were given up. */
+  #failures = 0;
 
   constructor(
     deploymentId: DeploymentId,
@@ -107,6 +111,11 @@ export class Lane {
   ) {
     this.stream = STREAM_PREFIX + deploymentId;
     this.#durable = foldedFrom(deploymentId);
+  }
+
+  /** The newest state known here; another process may have moved on. */
+  get known(): Folded {
+    return this.#tip ?? this.#durable;
   }
 
   /** Whether nobody waits for an answer of this lane. */
@@ -121,6 +130,12 @@ export class Lane {
   run<T>(plan: (folded: Folded) => Plan<T>): Promise<T> {
     this.#users += 1;
     const { store, clock, deadlineMs } = this.options;
+    if (this.#users > WAITING_MAX) {
+      this.#users -= 1;
+      return Promise.reject(
+        unwritten(`${String(WAITING_MAX)} commands of this deployment wait already`),
+      );
+    }
     const deadline = clock.monotonicMs() + deadlineMs;
     const attempt = (): Promise<T> => this.#attempt(plan, deadline);
     const work = store.exclusive ? attempt() : this.#turn.then(attempt);
@@ -150,6 +165,7 @@ export class Lane {
   async #attempt<T>(plan: (folded: Folded) => Plan<T>, deadline: number): Promise<T> {
     const { clock, random } = this.options;
     for (let conflicts = 0; ; conflicts += 1) {
+      if (clock.monotonicMs() >= deadline) throw unwritten('the log did not get to it in time');
       if (this.#tip === null) await this.#load();
       // Whoever waited for the same read may have moved the tip before this one goes on.
       const tip = this.#tip ?? this.#durable;
@@ -179,6 +195,7 @@ export class Lane {
       revision: tip.revision + BigInt(events.length),
       position: null,
     };
+    const failures = this.#failures;
     this.#tip = after;
     if (!this.commandIds.has(commandId)) this.commandIds.set(commandId, tip.revision + 1n);
     const written = this.#append(events, tip.revision, deadline);
@@ -186,7 +203,8 @@ export class Lane {
     this.#inFlight.add(written);
     try {
       after.position = (await written).position;
-      this.#durable = after;
+      // After a failure of another command the stream is read again, from the last state that was whole.
+      if (failures === this.#failures) this.#durable = after;
       return after;
     } catch (error) {
       this.#distrust();
@@ -242,6 +260,7 @@ export class Lane {
 
   /** After a failure nothing cached beyond the durable state counts: the stream is read first. */
   #distrust(): void {
+    this.#failures += 1;
     this.#tip = null;
     for (const [commandId, revision] of this.commandIds) {
       if (revision > this.#durable.revision) this.commandIds.delete(commandId);
@@ -274,10 +293,14 @@ export class Lane {
 
 /** Deployments whose fold is kept; a folded deployment takes about 2 KiB. */
 const LANES_MAX = 10_000;
+/** Command ids kept for all of them, some 100 bytes each, and how often they are counted. */
+const COMMAND_IDS_MAX = 500_000;
+const COUNT_EVERY = 1_000;
 
 /** The lanes in use and, up to a bound, those used last. */
 export class Lanes {
   readonly #lanes = new Map<DeploymentId, Lane>();
+  #asked = 0;
 
   constructor(
     private readonly options: LaneOptions,
@@ -286,19 +309,38 @@ export class Lanes {
 
   /** The lane of a deployment. */
   of(deploymentId: DeploymentId): Lane {
-    const lane = this.#lanes.get(deploymentId) ?? new Lane(deploymentId, this.options);
+    const known = this.#lanes.get(deploymentId);
+    if (known === undefined && this.#lanes.size >= this.lanesMax) this.#evict(this.lanesMax - 1);
+    const lane = known ?? new Lane(deploymentId, this.options);
     this.#lanes.delete(deploymentId);
     this.#lanes.set(deploymentId, lane);
-    if (this.#lanes.size > this.lanesMax) this.#evict();
+    this.#asked += 1;
+    if (this.#asked % COUNT_EVERY === 0) this.#forgetIds();
     return lane;
   }
 
-  #evict(): void {
+  /** Gives up lanes that were used longest ago, but none that somebody waits at. */
+  #evict(keep: number): void {
     for (const [deploymentId, lane] of this.#lanes) {
-      if (this.#lanes.size <= this.lanesMax) return;
+      if (this.#lanes.size <= keep) return;
       if (lane.idle) this.#lanes.delete(deploymentId);
     }
   }
+
+  #forgetIds(): void {
+    let ids = 0;
+    let lanes = 0;
+    for (const { commandIds } of [...this.#lanes.values()].reverse()) {
+      ids += commandIds.size;
+      if (ids > COMMAND_IDS_MAX) break;
+      lanes += 1;
+    }
+    this.#evict(Math.max(1, lanes));
+  }
+}
+
+function unwritten(why: string): Fault {
+  return new Fault('STORE_UNAVAILABLE', `${why}; nothing was written`);
 }
 
 function ignored(): void {

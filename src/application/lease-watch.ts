@@ -11,6 +11,7 @@ const GAP_MAX_MS = 2 * PULSE_MS;
 export type Phase = 'pending' | 'running';
 
 interface Watched {
+  readonly key: AttemptKey;
   readonly phase: Phase;
   readonly beat: Beat | null;
   readonly heardAtMs: number;
@@ -78,6 +79,18 @@ export class LeaseWatch {
     return 0;
   }
 
+  /** How long a running attempt has been silent, as far as it is watched here; else 0. Milliseconds. */
+  knownSilenceMs(key: AttemptKey): number {
+    const known = this.#watched.get(nameOf(key));
+    return known?.phase === 'running' ? this.#look() - known.heardAtMs : 0;
+  }
+
+  /** Forgets every attempt but these; one that was just opened is seen anew when it is looked for. */
+  async retain(keys: readonly AttemptKey[]): Promise<void> {
+    const active = new Set(keys.map(nameOf));
+    for (const [name, { key }] of this.#watched) if (!active.has(name)) await this.drop(key);
+  }
+
   /** Forgets an attempt that is no longer active. */
   async drop(key: AttemptKey): Promise<void> {
     this.#watched.delete(nameOf(key));
@@ -85,7 +98,9 @@ export class LeaseWatch {
   }
 
   #hear(key: AttemptKey, phase: Phase, beat: Beat | null): void {
-    this.#watched.set(nameOf(key), { phase, beat, heardAtMs: this.#look() });
+    const { deploymentId, attemptId } = key;
+    const heardAtMs = this.#look();
+    this.#watched.set(nameOf(key), { key: { deploymentId, attemptId }, phase, beat, heardAtMs });
   }
 
   /** The time awake so far. */

@@ -3,6 +3,7 @@
  * and past states the log itself.
  */
 import { Query } from '@nestjs/cqrs';
+import { invalidBody } from '../domain/decision.js';
 import type { Deployment } from '../domain/deployment.js';
 import {
   parseId,
@@ -25,8 +26,10 @@ import type { Condition, ReadModels } from '../ports/read-models.js';
 import { attempts, type AttemptRow } from '../projections/attempts.js';
 import { deployments, type DeploymentRow } from '../projections/deployments.js';
 import { transitions, type TransitionRow } from '../projections/transitions.js';
+import { parseInstant } from './fields.js';
 import type { CommandPath } from './handle.js';
-import { foldedFrom, foldRecorded, type Folded } from './lanes.js';
+import type { Folded } from './lanes.js';
+import { stateAt } from './replay.js';
 import { Refused, refusedOn } from './refused.js';
 import {
   attemptView,
@@ -144,6 +147,8 @@ export interface QueryOptions {
   readonly commands: CommandPath;
   readonly visibility: Visibility;
   readonly defaults: PolicyDefaults;
+  /** Whether this process folds the read models, so that waiting for its own writes makes sense. */
+  readonly folds: boolean;
 }
 
 /** How long a query waits for an asked position before it gives up. Milliseconds. */
@@ -172,27 +177,18 @@ export class Answers {
 
   async getStateAt(query: GetStateAt): Promise<DeploymentView> {
     const id = addressed(query.deploymentId);
-    const { revision, at } = query;
-    const range = revision === undefined ? {} : { to: revision };
-    let folded = foldedFrom(id);
-    for await (const page of this.options.store.read(STREAM_PREFIX + id, range)) {
-      const until = page.findIndex(
-        (event) => at !== undefined && recordedAtOf(event.metadata) > at,
-      );
-      folded = foldRecorded(folded, until === -1 ? page : page.slice(0, until));
-      if (until !== -1) break;
+    const { store } = this.options;
+    const { revision } = query;
+    const at = query.at === undefined ? undefined : instantOf(query.at);
+    const asked = { ...(revision !== undefined && { revision }), ...(at !== undefined && { at }) };
+    const then = await stateAt({ store, deploymentId: id, ...asked });
+    if (then.found && then.deployment.created !== null) {
+      return deploymentView(then.deployment, then, this.#context(null));
     }
-    if (folded.position === null || folded.deployment.created === null) throw notFound(id);
-    if (revision !== undefined && folded.revision !== revision) {
-      const detail = `${id} is at revision ${String(folded.revision)}; there is no ${String(revision)}`;
-      throw this.#refusal({ code: 'REVISION_NOT_FOUND', detail }, folded);
-    }
-    const { position } = folded;
-    return deploymentView(
-      folded.deployment,
-      { revision: folded.revision, position },
-      this.#context(null),
-    );
+    const now = await this.options.commands.read(id);
+    if (now === null || revision === undefined) throw notFound(id);
+    const detail = `${id} is at revision ${String(now.revision)}; there is no ${String(revision)}`;
+    throw this.#refusal({ code: 'REVISION_NOT_FOUND', detail }, now);
   }
 
   async listDeployments(
@@ -297,7 +293,7 @@ export class Answers {
     }
     // Unasked, a caller sees at least what this process has acknowledged, unless the read models lag.
     const own = commands.lastPosition;
-    if (own === null) return;
+    if (own === null || !this.options.folds) return;
     try {
       await visibility.waitFor(own, OWN_WRITES_WAIT_MS);
     } catch (error) {
@@ -376,8 +372,11 @@ function notFound(deploymentId: string): Refused {
   return new Refused({ code: 'DEPLOYMENT_NOT_FOUND', detail });
 }
 
-function recordedAtOf(metadata: string): Instant {
-  return (JSON.parse(metadata) as { recordedAt: Instant }).recordedAt;
+function instantOf(text: string): Instant {
+  const instant = parseInstant(text);
+  if (instant !== null) return instant;
+  const message = 'must be a date-time like 2026-11-25T13:00:00.000Z';
+  throw new Refused(invalidBody([{ pointer: '/at', message }]));
 }
 
 /** Every query of the bus, with the method that answers it. */

@@ -4,6 +4,7 @@ import { effectivePolicy, silenceLimitMs, type PolicyDefaults } from '../domain/
 import type { Clock } from '../ports/clock.js';
 import type { Position } from '../ports/event-store.js';
 import { Fault } from '../ports/faults.js';
+import type { AttemptKey } from '../ports/leases.js';
 import type { ReadModels } from '../ports/read-models.js';
 import { emit } from '../ports/signals.js';
 import { deployments, type DeploymentRow } from '../projections/deployments.js';
@@ -37,7 +38,7 @@ const REAPER = { id: 'reaper', kind: 'system' } as const;
  * two reapers leave one event.
  */
 export class Reaper {
-  #stopped = true;
+  #stopped = false;
   #cancel: () => void = () => undefined;
   #round: Promise<void> = Promise.resolve();
 
@@ -45,16 +46,16 @@ export class Reaper {
 
   /** Begins its rounds. From now on every lease counts anew; call it when the read models have caught up. */
   start(): void {
-    this.#stopped = false;
+    if (this.#stopped) return;
     this.#round = this.#reap();
     this.#cancel = this.options.clock.after(this.options.intervalMs, () => {
       void this.#round.then(() => {
-        if (!this.#stopped) this.start();
+        this.start();
       });
     });
   }
 
-  /** Ends its rounds and waits for the one under way. */
+  /** Ends its rounds for good and waits for the one under way. */
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#cancel();
@@ -64,10 +65,12 @@ export class Reaper {
   /** One round; a failure is told and tried again in the next one. */
   async #reap(): Promise<void> {
     try {
+      const active: AttemptKey[] = [];
       for await (const rows of this.#active()) {
-        await this.#markSilent(rows);
+        active.push(...(await this.#markSilent(rows)));
         if (this.#stopped) return;
       }
+      await this.options.leases.retain(active);
     } catch (error) {
       emit('trouble', { where: 'reaper', error });
     }
@@ -90,7 +93,8 @@ export class Reaper {
     } while (rows.length === PAGE_SIZE);
   }
 
-  async #markSilent(rows: readonly DeploymentRow[]): Promise<void> {
+  /** Marks those of the rows' attempts that were silent for too long; answers all that are active. */
+  async #markSilent(rows: readonly DeploymentRow[]): Promise<readonly AttemptKey[]> {
     const { leases, clock } = this.options;
     const active = rows.flatMap(({ deployment }) => {
       const { deploymentId, currentAttempt } = deployment;
@@ -116,6 +120,7 @@ export class Reaper {
         await new Promise<void>((resolve) => void clock.after(BURST_PAUSE_MS, resolve));
       }
     }
+    return active;
   }
 
   async #mark(

@@ -41,6 +41,8 @@ interface Reader {
 export class Tail {
   readonly #readers = new Set<Reader>();
   readonly #stop = new AbortController();
+  /** The end of each reader: the tail outlives them, and AbortSignal.any would keep a trace of each. */
+  readonly #following = new Set<AbortController>();
   /** The last position that was handed to the readers; null before the tail is level with the log. */
   #position: Position | null = null;
   #running: Promise<void> | null = null;
@@ -56,20 +58,38 @@ export class Tail {
    * Shape: pages of at least one event, in log order.
    * @throws {Fault} POSITION_INVALID when `after` is beyond the end of the log.
    */
-  async *follow({ after, deploymentId, signal }: Following = {}): AsyncGenerator<
-    readonly RecordedEvent[],
-    void,
-    void
-  > {
-    const ends = AbortSignal.any([this.#stop.signal, ...(signal === undefined ? [] : [signal])]);
+  async *follow(following: Following = {}): AsyncGenerator<readonly RecordedEvent[], void, void> {
+    const { after, deploymentId, signal } = following;
     const isWanted = wantedBy(deploymentId);
     let position = await this.beginning(after);
-    for await (const page of this.#pages(position, ends)) {
-      // Where the log was read last and where the tail is may overlap.
-      const wanted = page.filter((event) => event.position > position && isWanted(event));
-      position = page.at(-1)?.position ?? position;
-      if (wanted.length > 0) yield wanted;
+    const end = this.#endOf(signal);
+    try {
+      for await (const page of this.#pages(position, end.signal)) {
+        // Where the log was read last and where the tail is may overlap.
+        const from = position;
+        const fresh = page.filter((event) => event.position > from);
+        position = fresh.at(-1)?.position ?? position;
+        const wanted = fresh.filter(isWanted);
+        if (wanted.length > 0) yield wanted;
+      }
+    } finally {
+      this.#following.delete(end.controller);
+      signal?.removeEventListener('abort', end.stop);
     }
+  }
+
+  /** What ends a reader: its own signal, or the tail's. */
+  #endOf(signal: AbortSignal | undefined): {
+    readonly controller: AbortController;
+    readonly signal: AbortSignal;
+    readonly stop: () => void;
+  } {
+    const controller = new AbortController();
+    const stop = (): void => controller.abort();
+    if (this.#stop.signal.aborted || signal?.aborted === true) stop();
+    this.#following.add(controller);
+    signal?.addEventListener('abort', stop);
+    return { controller, signal: controller.signal, stop };
   }
 
   /**
@@ -98,7 +118,8 @@ export class Tail {
       const pages = reader === null ? this.#past(position) : this.#shared(reader, ends);
       for await (const page of pages) {
         yield page;
-        position = page.at(-1)?.position ?? position;
+        const reached = page.at(-1)?.position ?? position;
+        if (reached > position) position = reached;
         if (isAborted(ends)) return;
       }
     }
@@ -126,6 +147,7 @@ export class Tail {
   /** Ends all following. */
   async close(): Promise<void> {
     this.#stop.abort();
+    for (const end of this.#following) end.abort();
     await this.#running;
   }
 

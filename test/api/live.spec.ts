@@ -144,9 +144,9 @@ const ID = 'last-event-id';
 test.each([
   ['/v1/events?after=-1', {}, '400 INVALID_QUERY'],
   ['/v1/events?after=soon', {}, '400 INVALID_QUERY'],
-  ['/v1/events?after=999999999', {}, '400 POSITION_INVALID'],
+  ['/v1/events?after=999999999', {}, '400 INVALID_QUERY'],
   ['/v1/events', { [ID]: 'x' }, '400 INVALID_HEADER'],
-  ['/v1/events', { [ID]: '999999999' }, '400 POSITION_INVALID'],
+  ['/v1/events', { [ID]: '999999999' }, '400 INVALID_HEADER'],
   ['/v1/events', { accept: 'text/html' }, '406 NOT_ACCEPTABLE'],
   ['/v1/deployments/nobody/events', {}, '404 DEPLOYMENT_NOT_FOUND'],
 ])('%s %o is refused with %s', async (url, headers, problem) => {

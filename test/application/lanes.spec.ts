@@ -4,6 +4,9 @@ import { MemoryLeases } from '../../src/adapters/memory/leases.js';
 import { systemClock } from '../../src/adapters/system-clock.js';
 import {
   CreateDeployment,
+  Heartbeat,
+  OpenAttempt,
+  StartAttempt,
   UpdateDeployment,
   type Receipt,
 } from '../../src/application/commands.js';
@@ -15,18 +18,24 @@ import { FlakyStore } from '../support/flaky-store.js';
 const DEADLINE_MS = 300;
 const web = { deploymentId: 'web' };
 
-function setUp(exclusive: boolean): { store: FlakyStore; path: CommandPath } {
-  const store = new FlakyStore({ exclusive });
-  const path = new CommandPath({
+let leases: LeaseWatch;
+
+function pathOn(store: FlakyStore): CommandPath {
+  leases = new LeaseWatch(systemClock, new MemoryLeases());
+  return new CommandPath({
     store,
-    leases: new LeaseWatch(systemClock, new MemoryLeases()),
+    leases,
     journal: new MemoryAuditJournal(),
     clock: systemClock,
     scopes: new Map([['full', 'deploy']]),
     defaults: { heartbeatMs: 30_000, leaseMs: 90_000, startTimeoutMs: 90_000 },
     deadlineMs: DEADLINE_MS,
   });
-  return { store, path };
+}
+
+function setUp(exclusive: boolean): { store: FlakyStore; path: CommandPath } {
+  const store = new FlakyStore({ exclusive });
+  return { store, path: pathOn(store) };
 }
 
 const create = (path: CommandPath) => path.execute('CreateDeployment', CreateDeployment.of(web));
@@ -124,4 +133,48 @@ test('where this process is the only writer, a burst on one deployment is sent w
   await Promise.resolve();
   expect(store.appends).toBeGreaterThan(32);
   expect(new Set((await Promise.all(burst)).map(({ revision }) => revision)).size).toBe(64);
+});
+
+test('a command that was in flight when a later one failed is still found by its id', async () => {
+  const { store, path } = setUp(true);
+  await create(path);
+  store.next('slow', 'unavailable');
+  const [slow, failing] = [rename(path, 'slow'), rename(path, 'failing')];
+  expect(await settle([slow, failing])).toEqual(['accepted', 'STORE_UNAVAILABLE']);
+  expect(await rename(path, 'slow')).toMatchObject({ replayed: true });
+  expect(await rename(path, 'after')).toMatchObject({ changed: true });
+  expect(await names(store)).toEqual(['slow', 'after']);
+});
+
+test('another command under the same id, sent to another process at once, is refused', async () => {
+  const { store, path } = setUp(false);
+  await create(path);
+  const other = pathOn(store);
+  const answers = await Promise.allSettled([rename(path, 'a', 'key'), rename(other, 'b', 'key')]);
+  expect(answers.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
+  expect(await names(store)).toHaveLength(1);
+});
+
+test('an attempt that is given no id gets the same one wherever its command arrives', async () => {
+  const { store, path } = setUp(false);
+  await create(path);
+  const open = (at: CommandPath) =>
+    at.execute('OpenAttempt', OpenAttempt.of({ ...web, commandId: 'key' }));
+  const ids = (await Promise.all([open(path), open(pathOn(store))])).map(
+    ({ attemptId }) => attemptId,
+  );
+  expect(new Set(ids).size).toBe(1);
+});
+
+test('a heartbeat counts though the log is out of reach', async () => {
+  const { store, path } = setUp(false);
+  const first = { ...web, attemptId: 'a1' };
+  await create(path);
+  await path.execute('OpenAttempt', OpenAttempt.of(first));
+  await path.execute('StartAttempt', StartAttempt.of(first));
+  store.isUnreachable = true;
+  await expect(
+    path.heartbeat(Heartbeat.of({ ...first, progress: { step: 2 } })),
+  ).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
+  expect(leases.lastBeat(first)?.progress).toEqual({ step: 2 });
 });

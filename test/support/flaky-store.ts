@@ -1,5 +1,11 @@
 import { MemoryEventStore } from '../../src/adapters/memory/event-store.js';
-import type { Appended, NewEvent, Revision } from '../../src/ports/event-store.js';
+import type {
+  Appended,
+  NewEvent,
+  RecordedEvent,
+  Revision,
+  StreamRange,
+} from '../../src/ports/event-store.js';
 import { Fault } from '../../src/ports/faults.js';
 
 /** What happens to the next appends, in order; afterwards all is well again. */
@@ -7,12 +13,14 @@ type Trouble =
   | 'unavailable' // refused, nothing written
   | 'written, then unknown' // committed, the answer is lost
   | 'not written, then unknown' // lost on the way
+  | 'slow' // written, after a moment
   | 'written later'; // lost on the way, committed when the next append comes
 
 /** The memory log with the ways in which a network loses an append or its answer. */
 export class FlakyStore extends MemoryEventStore {
   override readonly exclusive: boolean;
   appends = 0;
+  isUnreachable = false;
   readonly #troubles: Trouble[] = [];
   #late: (() => Promise<unknown>) | null = null;
 
@@ -39,6 +47,9 @@ export class FlakyStore extends MemoryEventStore {
     switch (this.#troubles.shift()) {
       case undefined:
         return write();
+      case 'slow':
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        return write();
       case 'unavailable':
         throw new Fault('STORE_UNAVAILABLE');
       case 'written, then unknown':
@@ -50,5 +61,13 @@ export class FlakyStore extends MemoryEventStore {
         this.#late = write;
         throw new Fault('OUTCOME_UNKNOWN');
     }
+  }
+
+  override async *read(
+    stream: string,
+    range?: StreamRange,
+  ): AsyncGenerator<readonly RecordedEvent[]> {
+    if (this.isUnreachable) throw new Fault('STORE_UNAVAILABLE');
+    yield* super.read(stream, range);
   }
 }
