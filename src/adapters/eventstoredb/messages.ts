@@ -6,7 +6,13 @@ import type {
   ReadReq,
   ReadResp,
 } from '@eventstore/db-client/generated/streams_pb.js';
-import type { NewEvent, Position, RecordedEvent, Revision } from '../../ports/event-store.js';
+import {
+  STREAM_PREFIX,
+  type NewEvent,
+  type Position,
+  type RecordedEvent,
+  type Revision,
+} from '../../ports/event-store.js';
 import { Fault } from '../../ports/faults.js';
 
 const JSON_TYPE = 'application/json';
@@ -134,10 +140,13 @@ export function positionOf(read: ReadResp.ReadEvent): Position {
   return BigInt(read.getEvent()?.getCommitPosition() ?? 0);
 }
 
-/** The stream of an event; less than `toRecorded` does. */
-export function streamOf(read: ReadResp.ReadEvent): string {
-  return textOf(read.getEvent()?.getStreamIdentifier()?.getStreamName_asU8() ?? NO_BYTES);
+/** Whether an event is of one of our streams; told by bytes, since a log may hold many that are not. */
+export function isOurs(read: ReadResp.ReadEvent): boolean {
+  const stream = read.getEvent()?.getStreamIdentifier()?.getStreamName_asU8() ?? NO_BYTES;
+  return PREFIX_BYTES.every((byte, n) => stream[n] === byte);
 }
+
+const PREFIX_BYTES = Buffer.from(STREAM_PREFIX);
 
 function textOf(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');

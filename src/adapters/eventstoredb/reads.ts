@@ -1,7 +1,6 @@
 import type { ReadReq, ReadResp } from '@eventstore/db-client/generated/streams_pb.js';
 import { sleep, type Clock } from '../../ports/clock.js';
 import {
-  STREAM_PREFIX,
   type LogRange,
   type Position,
   type RecordedEvent,
@@ -12,9 +11,9 @@ import { Fault } from '../../ports/faults.js';
 import type { Connection } from './connection.js';
 import { isNotLeader, isRefused, readFault, streamDeleted } from './failures.js';
 import {
+  isOurs,
   logRequest,
   positionOf,
-  streamOf,
   streamRequest,
   toRecorded,
   type PageRange,
@@ -225,10 +224,6 @@ interface Place {
 
 function placeOf(event: ReadResp.ReadEvent): Place {
   return { position: positionOf(event), isOurs: isOurs(event) };
-}
-
-function isOurs(event: ReadResp.ReadEvent): boolean {
-  return streamOf(event).startsWith(STREAM_PREFIX);
 }
 
 /**
