@@ -48,6 +48,9 @@ describe('a block of the documents', () => {
       'CONTRIBUTING.md: a form',
       'docs/STYLE.md: a form',
       'docs/STYLE.md: a form',
+      'docs/how-to/eventstoredb.md: it needs Docker',
+      'docs/how-to/eventstoredb.md: it needs Docker',
+      'docs/how-to/eventstoredb.md: it needs a server',
     ]);
   });
 
