@@ -19,8 +19,8 @@ export const EXAMPLES: Readonly<Record<string, Example>> = {
       changed: true,
       replayed: false,
       events: [
-        { id: '0b56ddb1-64fa-55e7-b0ef-aaa268b6acef', type: 'deployment_created', revision: '0' },
-        { id: 'b3a84f01-30a7-58c8-b254-4cae9e561a68', type: 'state_transition', revision: '1' },
+        { id: '4073b7f8-6265-5d5e-a965-3dbba0e76881', type: 'deployment_created', revision: '0' },
+        { id: '882d9bbe-6eb5-50a5-bac4-a6a551ba00f6', type: 'state_transition', revision: '1' },
       ],
     },
   },
@@ -36,7 +36,7 @@ export const EXAMPLES: Readonly<Record<string, Example>> = {
       attemptId: 'web-1',
       number: 1,
       events: [
-        { id: 'da115d90-22f2-5519-8427-b8a703eb1bcc', type: 'attempt_opened', revision: '2' },
+        { id: 'b4d1727e-d97c-5dd3-8f0e-4238276cf056', type: 'attempt_opened', revision: '2' },
       ],
     },
   },
@@ -56,8 +56,8 @@ export const EXAMPLES: Readonly<Record<string, Example>> = {
       number: 1,
       leaseExpiresAt: '2026-01-01T00:01:33.000Z',
       events: [
-        { id: 'ab948057-6ced-58e5-a323-8c965d897b16', type: 'attempt_start', revision: '3' },
-        { id: '7c3d1b53-172f-5655-bb7c-130b0e2f3262', type: 'state_transition', revision: '4' },
+        { id: '3acefb96-69b8-556c-8ec4-fa185447b3a0', type: 'attempt_start', revision: '3' },
+        { id: 'e2781da3-7761-562d-829c-22e09b21b06c', type: 'state_transition', revision: '4' },
       ],
     },
   },
@@ -155,7 +155,7 @@ export const EXAMPLES: Readonly<Record<string, Example>> = {
       attemptId: 'web-1',
       number: 1,
       events: [
-        { id: '421b010e-42de-53e5-a7bf-7be4c909e9b6', type: 'cancel_requested', revision: '5' },
+        { id: '3f885088-b10a-55ba-9fd5-9be5b24ad180', type: 'cancel_requested', revision: '5' },
       ],
     },
   },
@@ -171,8 +171,8 @@ export const EXAMPLES: Readonly<Record<string, Example>> = {
       attemptId: 'web-1',
       number: 1,
       events: [
-        { id: '83b52910-46d9-593f-a2ed-7b75714e0294', type: 'attempt_lost', revision: '6' },
-        { id: 'a7064539-6eda-55a1-b93f-80883bbcb1fd', type: 'state_transition', revision: '7' },
+        { id: '92edbc10-ee55-550e-afe5-4f0ce21d388e', type: 'attempt_lost', revision: '6' },
+        { id: '8d145a4b-0a0e-5e5c-94ed-e69061f55df8', type: 'state_transition', revision: '7' },
       ],
     },
   },
@@ -201,8 +201,8 @@ export const EXAMPLES: Readonly<Record<string, Example>> = {
       attemptId: 'web-2',
       number: 2,
       events: [
-        { id: 'd1e5dce6-a5b1-53cb-be48-09d4b3e8d938', type: 'attempt_opened', revision: '11' },
-        { id: 'bbf82941-8e72-55c0-9af8-c48f30e29ed1', type: 'state_transition', revision: '12' },
+        { id: 'c65768ab-68b7-509e-9e08-a0124564fa43', type: 'attempt_opened', revision: '11' },
+        { id: '9654f77c-e184-5871-8ef7-e0450252705d', type: 'state_transition', revision: '12' },
       ],
     },
   },
@@ -216,8 +216,8 @@ export const EXAMPLES: Readonly<Record<string, Example>> = {
       changed: true,
       replayed: false,
       events: [
-        { id: '629d2e12-2631-5d6d-8dcd-5622946aa231', type: 'unknown_resolved', revision: '8' },
-        { id: 'ee205801-9c3b-56b8-a729-ee126a5f5159', type: 'state_transition', revision: '9' },
+        { id: '0ba9441f-d813-581e-a486-fde4172bba22', type: 'unknown_resolved', revision: '8' },
+        { id: '1c59862a-e1de-5cb6-810e-27ba7c59ee9d', type: 'state_transition', revision: '9' },
       ],
     },
   },
@@ -231,7 +231,7 @@ export const EXAMPLES: Readonly<Record<string, Example>> = {
       changed: true,
       replayed: false,
       events: [
-        { id: 'ec43e7fc-6bdc-5176-8f23-d3df3c8293cb', type: 'deployment_updated', revision: '10' },
+        { id: '2a4ea6bf-6c1a-50e9-81a3-f916a5c154e2', type: 'deployment_updated', revision: '10' },
       ],
     },
   },
@@ -247,8 +247,8 @@ export const EXAMPLES: Readonly<Record<string, Example>> = {
       attemptId: 'web-2',
       number: 2,
       events: [
-        { id: 'c8197a13-42cc-596c-bcf8-927d6f00bdcb', type: 'attempt_end', revision: '13' },
-        { id: 'f48c274a-d680-57b2-8ebe-a669ec4d16b9', type: 'state_transition', revision: '14' },
+        { id: '08014867-24ed-5af5-98c2-e1dd4483660f', type: 'attempt_end', revision: '13' },
+        { id: '98bc13f1-d0c2-5527-94bc-f2a72c739ce3', type: 'state_transition', revision: '14' },
       ],
     },
   },
@@ -342,7 +342,7 @@ export const EXAMPLES: Readonly<Record<string, Example>> = {
     answer: {
       items: [
         {
-          id: '0b56ddb1-64fa-55e7-b0ef-aaa268b6acef',
+          id: '4073b7f8-6265-5d5e-a965-3dbba0e76881',
           type: 'deployment_created',
           deploymentId: 'web',
           revision: '0',
@@ -361,7 +361,7 @@ export const EXAMPLES: Readonly<Record<string, Example>> = {
           },
         },
         {
-          id: 'b3a84f01-30a7-58c8-b254-4cae9e561a68',
+          id: '882d9bbe-6eb5-50a5-bac4-a6a551ba00f6',
           type: 'state_transition',
           deploymentId: 'web',
           revision: '1',
@@ -479,7 +479,7 @@ export const EXAMPLES: Readonly<Record<string, Example>> = {
       changed: true,
       replayed: false,
       events: [
-        { id: '44387de8-492f-5767-8562-afed5b7169c7', type: 'deployment_archived', revision: '2' },
+        { id: '64243652-532d-5aaf-9187-75036c9d9e36', type: 'deployment_archived', revision: '2' },
       ],
     },
   },

@@ -25,19 +25,59 @@ export type FieldsClass = new () => object;
 /** Says what is wrong with a value, in words after "must"; null when it is right. */
 type Check = (value: unknown) => string | null;
 
-const declared = new WeakMap<object, Field[]>();
+/** All that is known of a member; those of the envelope are no fields. */
+interface Member {
+  readonly name: string;
+  readonly field: Field | null;
+  /** Whether the value, given or absent, is right. */
+  readonly accepts: (value: unknown) => boolean;
+}
 
-const inherited = new WeakMap<FieldsClass, readonly Field[]>();
+const declared = new WeakMap<object, Member[]>();
+const inherited = new WeakMap<
+  FieldsClass,
+  { readonly fields: readonly Field[]; readonly members: ReadonlyMap<string, Member> }
+>();
 
 /** The declared members of a class and of those it extends, base first. */
 export function fieldsOf(cls: FieldsClass): readonly Field[] {
+  return described(cls).fields;
+}
+
+function described(cls: FieldsClass): NonNullable<ReturnType<typeof inherited.get>> {
   const known = inherited.get(cls);
   if (known !== undefined) return known;
   const base: unknown = Object.getPrototypeOf(cls);
   const own = declared.get(cls.prototype as object) ?? [];
-  const fields = [...(isFunction(base) ? fieldsOf(base as FieldsClass) : []), ...own];
-  inherited.set(cls, fields);
-  return fields;
+  const above = isFunction(base) ? described(base as FieldsClass) : null;
+  const found = {
+    fields: [...(above?.fields ?? []), ...own.flatMap(({ field }) => field ?? [])],
+    members: new Map([
+      ...(above?.members ?? []),
+      ...own.map((member) => [member.name, member] as const),
+    ]),
+  };
+  inherited.set(cls, found);
+  return found;
+}
+
+/**
+ * Whether every member of an instance is right and none is unknown.
+ *
+ * The same checks as class-validator runs, at a tenth of its cost (bench/command-bus); it is asked for
+ * the words when one fails.
+ */
+export function isRight(instance: object): boolean {
+  const { members } = described(instance.constructor as FieldsClass);
+  const values = instance as Readonly<Record<string, unknown>>;
+  for (const { name, field, accepts } of members.values()) {
+    const value = values[name];
+    if (!accepts(value)) return false;
+    if (field?.nested !== undefined && isObject(value)) {
+      if (value.constructor !== field.nested || !isRight(value)) return false;
+    }
+  }
+  return Object.keys(instance).every((name) => members.has(name));
 }
 
 function isFunction(value: unknown): boolean {
@@ -78,7 +118,7 @@ function field(
     checkRule(check),
     ...(nested === undefined ? [] : [ValidateNested()]),
   ];
-  const described = {
+  const about = {
     schema: {
       ...schema,
       ...(options.default !== undefined && { default: options.default }),
@@ -88,13 +128,17 @@ function field(
     required: optional === false,
     ...(nested !== undefined && { nested }),
   } as const;
-  return (prototype, name) => {
-    declared.set(prototype, [
-      ...(declared.get(prototype) ?? []),
-      { name: String(name), ...described },
-    ]);
-    for (const rule of rules) rule(prototype, name);
+  const accepts = (value: unknown): boolean =>
+    isGiven(value) || optional === false ? check(value) === null : true;
+  return (prototype, property) => {
+    const name = String(property);
+    declare(prototype, { name, field: { name, ...about }, accepts });
+    for (const rule of rules) rule(prototype, property);
   };
+}
+
+function declare(prototype: object, member: Member): void {
+  declared.set(prototype, [...(declared.get(prototype) ?? []), member]);
 }
 
 function checkRule(check: Check): PropertyDecorator {
@@ -263,9 +307,11 @@ export function parseInstant(value: unknown): string | null {
 export function Envelope(check: Check): PropertyDecorator {
   const optional = ValidateIf((_, value) => value !== undefined);
   const rule = checkRule(check);
-  return (prototype, name) => {
-    optional(prototype, name);
-    rule(prototype, name);
+  const accepts = (value: unknown): boolean => value === undefined || check(value) === null;
+  return (prototype, property) => {
+    declare(prototype, { name: String(property), field: null, accepts });
+    optional(prototype, property);
+    rule(prototype, property);
   };
 }
 

@@ -57,11 +57,7 @@ export function newEvent<T extends EventType>(
 }
 
 /** An event ready to append that the schema may not know: for poison. Text is taken as it stands. */
-function rawEvent(
-  type: string,
-  data: unknown,
-  metadata: Partial<EventMetadata> = {},
-): NewEvent {
+function rawEvent(type: string, data: unknown, metadata: Partial<EventMetadata> = {}): NewEvent {
   return {
     id: randomUUID(),
     type,
