@@ -51,9 +51,13 @@ export async function clientSources(): Promise<ReadonlyMap<string, string>> {
       .filter(([, operation]) => answerOf(operation) !== null && path.startsWith('/v1/'))
       .map(([method, operation]) => ({ method: method.toUpperCase(), path, operation })),
   );
-  const answers = Object.entries(components.schemas).map(([name, schema]) =>
-    typeSource(name, schema),
+  const used = namesIn(
+    operations.map(({ operation }) => operation),
+    components.schemas,
   );
+  const answers = Object.entries(components.schemas)
+    .filter(([name]) => used.has(name) || name === 'Problem')
+    .map(([name, schema]) => typeSource(name, schema));
   const table = [
     '/** What each operation takes, and what it answers. */',
     'export interface Operations {',
@@ -72,6 +76,19 @@ export async function clientSources(): Promise<ReadonlyMap<string, string>> {
     [`${folder}/answers.ts`, await formatted(answers)],
     [`${folder}/operations.ts`, await formatted(table, Object.keys(components.schemas))],
   ]);
+}
+
+/** The schemas that something refers to, by way of others, too. */
+function namesIn(something: unknown, schemas: Document['components']['schemas']): Set<string> {
+  const found = new Set<string>();
+  const waiting: unknown[] = [something];
+  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+    for (const [, name = ''] of JSON.stringify(next).matchAll(/#\/components\/schemas\/(\w+)/g)) {
+      if (!found.has(name)) waiting.push(schemas[name]);
+      found.add(name);
+    }
+  }
+  return found;
 }
 
 const HEAD = '/** Made from the OpenAPI document by `npm run client`; a change is made there. */';

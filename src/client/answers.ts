@@ -219,14 +219,6 @@ export type Projection = {
 };
 /** What the interface calls ProjectionPage. */
 export type ProjectionPage = { readonly items: readonly Projection[] };
-/** What the interface calls Health. */
-export type Health = {
-  readonly status: 'live' | 'ready' | 'degraded' | 'unavailable';
-  /** What is wrong, part by part; empty when nothing is. */
-  readonly reasons?: readonly { readonly part: string; readonly problem: string }[];
-  readonly store?: Readonly<Record<string, unknown>>;
-  readonly projections?: readonly Projection[];
-};
 /** An error, as RFC 9457 says. */
 export type Problem = {
   readonly type: string;
