@@ -184,6 +184,8 @@ describe('what other programs see and do', () => {
     const repeated = await store.append(stream, 'no_stream', events);
     expect(repeated.revision).toBe(0n);
     expect(repeated.position).toBeGreaterThanOrEqual(second.position);
+    server.switchboard.plan({ on: 'read', play: { fault: 'silence' }, times: 1 });
+    await expect(store.append(stream, 'no_stream', events)).rejects.toEqual(unknown);
   });
 
   it('a log that has become shorter is looked at anew', async () => {

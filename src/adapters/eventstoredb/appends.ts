@@ -116,11 +116,17 @@ export class Appends {
     // A deleted stream that is begun again goes on with the revisions of the old one.
     if (revision !== before + BigInt(events.length)) throw streamDeleted(stream);
     const at = answer.getSuccess()?.getPosition();
-    const position =
-      at === undefined
-        ? await this.#options.positionAt(stream, revision)
-        : BigInt(at.getCommitPosition());
-    return { revision, position };
+    if (at !== undefined) return { revision, position: BigInt(at.getCommitPosition()) };
+    return { revision, position: await this.#positionAt(stream, revision) };
+  }
+
+  /** It was written: that its position cannot be read must not pass for the contrary. */
+  async #positionAt(stream: string, revision: Revision): Promise<Position> {
+    try {
+      return await this.#options.positionAt(stream, revision);
+    } catch (error) {
+      throw outcomeUnknown(stream, 'it wrote, and its position could not be read', error);
+    }
   }
 
   /** The stream for appends; opened when there is none. */

@@ -45,6 +45,10 @@ export class Connection extends EventStoreDBClient {
     super(settings.nodes as SingleNodeOptions, settings.channel, settings.user);
     this.#clock = clock;
     this.heardAtMs = clock.monotonicMs();
+    // The client calls this for each stream that fails, and catches nothing: while it discovers in vain
+    // that would be an unhandled rejection, which ends the process.
+    const handle = this.handleError;
+    this.handleError = (grpc, error) => handle(grpc, error).catch(() => undefined);
   }
 
   /** The node at the other end, `host:port`; null before one was chosen. */
