@@ -10,13 +10,17 @@ import { format, resolveConfig } from 'prettier';
 import ts from 'typescript';
 import { HTTP_PROBLEMS, STATUS, type ProblemCode } from '../src/api/problem.filter.js';
 import { ROUTES } from '../src/api/routes.js';
+import { systemClock } from '../src/adapters/system-clock.js';
 import { NAMESPACE } from '../src/application/ids.js';
 import { lifecycleMermaid, lifecycleSvg } from '../src/application/lifecycle.js';
+import { EXIT, EXIT_MEANINGS } from '../src/cli/exit-codes.js';
+import { programOf, type CommandLine } from '../src/cli/program.js';
 import { STATES, type EventMetadata } from '../src/domain/event-schema.js';
 import { REFUSALS } from '../src/domain/refusals.js';
 import { TRANSITIONS, type Transition } from '../src/domain/transitions.js';
 import { FAULTS } from '../src/ports/faults.js';
 import { SETTINGS } from '../src/settings.js';
+import { serviceVerbs } from '../src/verbs.js';
 
 const PICTURE = 'docs/images/lifecycle.svg';
 const ROWS: readonly Transition[] = TRANSITIONS;
@@ -92,6 +96,15 @@ const PARTS: Readonly<Record<string, () => string>> = {
       members.map((name) => [code(name), METADATA[name]]),
     );
   },
+  verbs: () => table(['verb', 'does'], verbs()),
+  'exit codes': () =>
+    table(
+      ['code', 'meaning'],
+      Object.entries(EXIT).map(([name, code]) => [
+        String(code),
+        EXIT_MEANINGS[name as keyof typeof EXIT],
+      ]),
+    ),
   namespace: () => `The namespace is \`${NAMESPACE}\`.`,
 };
 
@@ -162,6 +175,38 @@ function codes(meanings: Readonly<Partial<Record<ProblemCode, string>>>): string
     ['status', 'code', 'meaning'],
     sorted.map(([name, meaning]) => [String(STATUS[name]), code(name), sentence(meaning)]),
   );
+}
+
+/** Each verb of the command line as it is typed, and the first sentence of its help. */
+function verbs(): readonly (readonly [string, string])[] {
+  const nowhere = {
+    write: () => Promise.resolve(),
+    line: () => Promise.resolve(),
+    isTerminal: false,
+  };
+  const output = { ...nowhere, columns: 80, paint: (_: string, text: string) => text };
+  const line: CommandLine = {
+    args: [],
+    environment: {},
+    terminal: { out: output, err: output, isUnicode: true },
+    version: '0.0.0',
+    clock: systemClock,
+    verbs: serviceVerbs('0.0.0'),
+    workshop: () => Promise.reject(new Error('no stores')),
+    serve: () => Promise.reject(new Error('no service')),
+  };
+  const program = programOf(line, () => undefined);
+  const help = program.createHelp();
+  return help.visibleCommands(program).map((command) => {
+    const args = command.registeredArguments.map((argument) => {
+      const name = `${argument.name()}${argument.variadic ? '…' : ''}`.toUpperCase();
+      return argument.required ? name : `[${name}]`;
+    });
+    return [
+      code(['shipslog', command.name(), ...args].join(' ')),
+      command.summary() || command.description(),
+    ];
+  });
 }
 
 function sentence(text: string): string {

@@ -23,7 +23,6 @@ import {
 import { Fault } from '../ports/faults.js';
 import { BulkAppender, type Append } from './bulk-append.js';
 import { turn } from './fold-group.js';
-import { uuidV5 } from './ids.js';
 import { rawMembers } from './raw-json.js';
 
 /** What a log, or a file made of one, holds. Two that hold the same have the same digest. */
@@ -126,7 +125,7 @@ export type ImportStep = 'check' | 'append' | 'verify';
  * their digests compared.
  *
  * Safe to repeat, also after a kill in the middle: what is there already is recognised by its ids.
- * Cost: memory for one folded deployment for each stream.
+ * Cost: memory for one folded deployment for each stream, and some 60 bytes for each id.
  * @throws {Fault} whatever the store throws; STORE_CORRUPT when the log does not hold what was written.
  */
 export async function importLog(options: ImportOptions): Promise<ImportOutcome> {
@@ -225,21 +224,11 @@ interface Reading {
   readonly deployment: Deployment;
   readonly revision: Revision;
   readonly commandId: string;
-  /** Place of the last event among those of its command. */
-  readonly index: number;
   readonly line: number;
 }
 
 function unread(deploymentId: DeploymentId): Reading {
-  return { deployment: unrecorded(deploymentId), revision: -1n, commandId: '', index: 0, line: 0 };
-}
-
-/** The id of an event tells where it belongs; two events of one id cannot both be right. */
-function misplacedBecause({ stream, id, event }: Line, index: number): string | null {
-  const { commandId } = event.metadata;
-  return id === uuidV5(`${stream}/${commandId}/${index}`)
-    ? null
-    : `its id is not that of event ${index} of command ${commandId}`;
+  return { deployment: unrecorded(deploymentId), revision: -1n, commandId: '', line: 0 };
 }
 
 function illegalAfter(
@@ -256,6 +245,8 @@ function illegalAfter(
 /** All streams of a file, folded. */
 class Histories {
   readonly #streams = new Map<string, Reading>();
+  /** The line of each id; ids as 16 letters, since there may be millions. */
+  readonly #ids = new Map<string, number>();
 
   /** Takes a line in; answers why it can not follow the ones before, or null. */
   problemOf(line: Line): string | null {
@@ -264,13 +255,20 @@ class Histories {
     const next = before.revision + 1n;
     if (revision !== next) return `revision ${revision} of ${deploymentId} follows ${next - 1n}`;
     const { commandId } = event.metadata;
-    const goesOn = before.commandId === commandId;
-    const index = goesOn ? before.index + 1 : 0;
-    const problem = misplacedBecause(line, index) ?? illegalAfter(before, event, goesOn);
+    const problem =
+      this.#idProblem(line) ?? illegalAfter(before, event, before.commandId === commandId);
     if (problem !== null) return problem;
     const deployment = evolve(before.deployment, event);
-    this.#streams.set(stream, { deployment, revision, commandId, index, line: number });
+    this.#streams.set(stream, { deployment, revision, commandId, line: number });
     return null;
+  }
+
+  /** Two events of one id cannot both be right. */
+  #idProblem({ id, number }: Line): string | null {
+    const bytes = Buffer.from(id.replaceAll('-', ''), 'hex').toString('latin1');
+    const before = this.#ids.get(bytes);
+    this.#ids.set(bytes, number);
+    return before === undefined ? null : `its id is that of line ${before}`;
   }
 
   /** The first stream that stops in the middle of a command. */

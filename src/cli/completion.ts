@@ -2,6 +2,7 @@
 import { Argument, type Command, type Option } from 'commander';
 import type { Client } from '../client/client.js';
 import { clientOf, type AskingContext } from './asking.js';
+import { examplesHelp } from './examples.js';
 import { EXIT } from './exit-codes.js';
 
 /** One way to go on, and what it is. */
@@ -39,7 +40,7 @@ export function addCompletion(program: Command, context: AskingContext): void {
     .command('completion')
     .description('Print the completion script of a shell.')
     .addArgument(new Argument('<shell>').choices(SHELLS))
-    .addHelpText('after', '\nExamples:\n  shipslog completion bash\n  shipslog completion fish')
+    .addHelpText('after', examplesHelp(['completion bash', 'completion fish']))
     .action(async (shell: Shell) => {
       await terminal.out.line(SCRIPTS[shell]);
       exit(EXIT.ok);

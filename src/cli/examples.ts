@@ -53,5 +53,10 @@ function sampleOf({ enum: words, type, minimum }: Schema): string {
 
 /** The examples as the end of a verb's help. */
 export function examplesText(verb: Verb): string {
-  return ['', 'Examples:', ...examplesOf(verb).map((line) => `  ${line}`)].join('\n');
+  return examplesHelp(examplesOf(verb).map((line) => line.replace(/^shipslog /, '')));
+}
+
+/** Examples, without the program's name, as the end of a help. */
+export function examplesHelp(examples: readonly string[]): string {
+  return ['', 'Examples:', ...examples.map((example) => `  shipslog ${example}`)].join('\n');
 }

@@ -13,7 +13,8 @@ export const EXIT = {
 } as const;
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
-const MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
+/** The same in words, for help and documents. */
+export const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
   ok: 'done',
   error: 'something failed that is described on stderr',
   usage: 'the command line, a setting, or a member of the request is wrong',
@@ -31,7 +32,7 @@ const MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
 /** The table of exit codes as text, one a line. */
 export function exitCodesText(): string {
   const lines = Object.entries(EXIT).map(
-    ([name, code]) => `  ${String(code).padStart(3)}  ${MEANINGS[name as keyof typeof EXIT]}`,
+    ([name, code]) => `  ${String(code).padStart(3)}  ${EXIT_MEANINGS[name as keyof typeof EXIT]}`,
   );
   return [
     'Exit codes:',

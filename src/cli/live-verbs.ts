@@ -4,6 +4,7 @@ import { STATES } from '../domain/event-schema.js';
 import type { Client } from '../client/client.js';
 import { ServiceError } from '../client/service-error.js';
 import { addAskingFlags, clientOf, type AskingContext, type AskingOptions } from './asking.js';
+import { examplesHelp } from './examples.js';
 import { durationIn } from './flags.js';
 import { refuse } from './service-verbs.js';
 import { usageError } from './usage.js';
@@ -68,12 +69,11 @@ export function addLiveVerbs(program: Command, context: AskingContext): void {
 }
 
 function verb(program: Command, name: keyof typeof EXAMPLES, description: string): Command {
-  const examples = EXAMPLES[name].map((line) => `  shipslog ${line}`);
   return program
     .command(name)
     .description(description)
     .summary(description)
-    .addHelpText('after', ['', 'Examples:', ...examples].join('\n'));
+    .addHelpText('after', examplesHelp(EXAMPLES[name]));
 }
 
 interface Doing {

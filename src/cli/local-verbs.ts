@@ -1,5 +1,6 @@
 /** Verbs that need no service: they work on the stores of the settings. */
 import { Option, type Command } from 'commander';
+import { examplesHelp } from './examples.js';
 import { EXIT, type ExitCode } from './exit-codes.js';
 import type { LocalContext, Workshop } from './workshop.js';
 
@@ -115,8 +116,25 @@ function addLifecycle(program: Command, { terminal, exit }: LocalContext): void 
     });
 }
 
-function verb(program: Command, name: string, description: string): Command {
-  return program.command(name).description(description).summary(description);
+/** Two examples for each verb; a test runs them. */
+const EXAMPLES = {
+  serve: ['serve --port 0', 'serve --host localhost --port 3000'],
+  replay: ['replay', 'replay --json'],
+  verify: ['verify', 'verify --json'],
+  rebuild: ['rebuild', 'rebuild --projection attempts'],
+  export: ['export --output events.ndjson', 'export | grep \'"deploymentId":"web"\''],
+  import: ['import events.ndjson', 'import events.ndjson --json'],
+  lifecycle: ['lifecycle', 'lifecycle --svg > lifecycle.svg'],
+  demo: ['demo', 'demo --seed 7 --until 2026-01-01T00:00:00Z'],
+  doctor: ['doctor', 'doctor --json'],
+} as const;
+
+function verb(program: Command, name: keyof typeof EXAMPLES, description: string): Command {
+  return program
+    .command(name)
+    .description(description)
+    .summary(description)
+    .addHelpText('after', examplesHelp(EXAMPLES[name]));
 }
 
 function json(): Option {

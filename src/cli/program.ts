@@ -45,7 +45,7 @@ export async function runCommandLine(line: CommandLine): Promise<number> {
 }
 
 /** The program with all its verbs. */
-function programOf(line: CommandLine, exit: (code: number) => void): Command {
+export function programOf(line: CommandLine, exit: (code: number) => void): Command {
   const { terminal, clock, environment, version, verbs, workshop, serve } = line;
   const program = new Command('shipslog')
     .description('Track deployments: their attempts, their state, their history.')

@@ -1,6 +1,7 @@
 /** `run` and `flush`: commands as attempts, and ends that were kept. */
 import { Option, type Command } from 'commander';
 import { addAskingFlags, type AskingContext } from './asking.js';
+import { examplesHelp } from './examples.js';
 import { EXIT } from './exit-codes.js';
 import { durationIn } from './flags.js';
 import { usageError } from './usage.js';
@@ -22,10 +23,10 @@ interface RunFlags {
   readonly json?: true;
 }
 
-const EXAMPLES = `
-Examples:
-  shipslog run --deployment web -- ./deploy.sh
-  shipslog run --deployment web --create --label team=shop --grace 30s -- make deploy`;
+const EXAMPLES = [
+  'run --deployment web -- ./deploy.sh',
+  'run --deployment web --create --label team=shop --grace 30s -- make deploy',
+];
 
 /** Adds both verbs. */
 export function addRunVerbs(program: Command, context: AskingContext): void {
@@ -65,7 +66,7 @@ export function addRunVerbs(program: Command, context: AskingContext): void {
       ).default(900_000, '15m'),
     )
     .option('--quiet', 'say only what is not as it should be');
-  addAskingFlags(run).addHelpText('after', EXAMPLES);
+  addAskingFlags(run).addHelpText('after', examplesHelp(EXAMPLES));
   run.action(async (command: readonly string[], flags: RunFlags) => {
     const [program_, ...args] = command;
     if (program_ === undefined) throw usageError('there is no command to run');
@@ -82,10 +83,7 @@ export function addRunVerbs(program: Command, context: AskingContext): void {
   addFlush(program, context);
 }
 
-const FLUSH_EXAMPLES = `
-Examples:
-  shipslog flush
-  shipslog flush --json`;
+const FLUSH_EXAMPLES = ['flush', 'flush --json'];
 const FLUSH_MS = 15_000;
 
 function addFlush(program: Command, { environment, terminal, exit }: AskingContext): void {
@@ -93,7 +91,7 @@ function addFlush(program: Command, { environment, terminal, exit }: AskingConte
     .command('flush')
     .description('Tell the service of ends that `shipslog run` could not tell.')
     .addOption(new Option('--json', 'print JSON'))
-    .addHelpText('after', FLUSH_EXAMPLES)
+    .addHelpText('after', examplesHelp(FLUSH_EXAMPLES))
     .action(async ({ json }: { readonly json?: true }) => {
       const { Spool, spoolFolder } = await import('./spool.js');
       const deliveries = await new Spool(spoolFolder(environment)).flush(FLUSH_MS);

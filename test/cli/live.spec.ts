@@ -131,6 +131,15 @@ describe('a verb that stays', () => {
     expect(err).toMatch(says);
   });
 
+  it.each(['timeline web', 'timeline web --limit 5', 'wait web --for ready,failed --json'])(
+    'does what its help shows: %s',
+    async (line) => {
+      await create('web');
+      if ((await here(['attempts', 'web'])).out === '') await drive('web', 'first');
+      expect((await here(line.split(' '))).code).toBe(0);
+    },
+  );
+
   it('timeline draws the attempts on one line of time', async () => {
     await create('g');
     await drive('g', 'one');
@@ -144,6 +153,20 @@ describe('a verb that stays', () => {
     expect(bars[2]).toMatch(/^#1 full one +[┄━]*● +succeeded \d+ ms/);
     const plain = await here(['timeline', 'g']);
     expect(plain.out.split('\n')[2]).toMatch(/^1\tone\tfull\tsucceeded\t/);
+  });
+});
+
+describe('the help', () => {
+  it('of every verb has two examples', async () => {
+    const { out } = await shipslog(['help']);
+    const commands = out.split('Commands:\n')[1] ?? '';
+    const verbs = [...commands.matchAll(/^ {2}(\w+) /gm)].map(([, name = '']) => name);
+    expect(verbs.length).toBeGreaterThan(30);
+    for (const verb of verbs.filter((name) => name !== 'help')) {
+      const help = await shipslog(['help', verb]);
+      const examples = help.out.split('Examples:\n')[1]?.match(/^ {2}shipslog /gm);
+      expect([verb, examples?.length]).toEqual([verb, 2]);
+    }
   });
 });
 
