@@ -6,7 +6,6 @@
  * guess what a caller meant, so each of these is refused.
  */
 import { invalidBody } from '../domain/decision.js';
-import type { JsonObject } from '../domain/event-schema.js';
 import { Refused } from '../application/refused.js';
 
 /** The largest body that is read. Bytes. */
@@ -25,7 +24,7 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
  *
  * Refuses INVALID_BODY for anything but one JSON object within the bounds.   Cost: linear.
  */
-export function readBody(bytes: Uint8Array | null | undefined): JsonObject {
+export function readBody(bytes: Uint8Array | null | undefined): Record<string, unknown> {
   if (bytes == null || bytes.length === 0) return {};
   return new BodyReader(decoded(bytes)).read();
 }
@@ -73,7 +72,7 @@ class BodyReader {
     this.#text = text;
   }
 
-  read(): JsonObject {
+  read(): Record<string, unknown> {
     this.#skipBlanks();
     if (this.#peek() !== OPEN_BRACE) throw this.#isNot('a JSON object');
     const value = this.#object();
@@ -95,7 +94,7 @@ class BodyReader {
     }
   }
 
-  #object(): JsonObject {
+  #object(): Record<string, unknown> {
     const members: Record<string, unknown> = {};
     this.#enter('');
     if (this.#isEnd(CLOSE_BRACE)) return members;

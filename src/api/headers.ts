@@ -25,15 +25,17 @@ const TRACEPARENT_LENGTH_MAX = 512;
 const REQUEST_ID = /^[A-Za-z0-9._:/+=@-]{1,128}$/;
 
 /** Who asks, and in which trace. Refuses INVALID_HEADER. */
-export function callerOf({ raw: { headers, rawHeaders } }: HttpRequest): Envelope {
+export function callerOf({ raw: { headers, rawHeaders } }: HttpRequest): Writable<Envelope> {
   const { traceparent } = headers;
   const actor = single('x-shipslog-actor', headers, rawHeaders);
-  return {
-    ...(actor !== undefined && { actor: parseActor(actor) }),
-    ...(typeof traceparent === 'string' &&
-      traceparent.length <= TRACEPARENT_LENGTH_MAX && { traceparent }),
-  };
+  const envelope: Writable<Envelope> = {};
+  if (actor !== undefined) envelope.actor = parseActor(actor);
+  if (typeof traceparent === 'string' && traceparent.length <= TRACEPARENT_LENGTH_MAX) {
+    envelope.traceparent = traceparent;
+  }
+  return envelope;
 }
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
 
 /** Who asks, and how the command is made safe to repeat and to be late. Refuses INVALID_HEADER. */
 export function envelopeOf(request: HttpRequest): Envelope {
@@ -43,11 +45,10 @@ export function envelopeOf(request: HttpRequest): Envelope {
   if (commandId !== undefined && !KEY.test(commandId)) {
     throw malformed('Idempotency-Key', 'must be 1 to 255 printable ASCII characters');
   }
-  return {
-    ...callerOf(request),
-    ...(commandId !== undefined && { commandId }),
-    ...(condition !== undefined && { expectedRevision: parseCondition(condition) }),
-  };
+  const envelope = callerOf(request);
+  if (commandId !== undefined) envelope.commandId = commandId;
+  if (condition !== undefined) envelope.expectedRevision = parseCondition(condition);
+  return envelope;
 }
 
 /** Whether the caller has this revision already. Refuses INVALID_HEADER. */

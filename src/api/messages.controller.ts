@@ -55,14 +55,14 @@ export class CommandsController {
   async answer(route: CommandRoute, request: HttpRequest): Promise<Answer> {
     chosenType(request.raw.headers.accept, ONLY_JSON);
     readQuery(request.url, {});
-    const body = readBody(request.body as Buffer | undefined);
-    refuseReserved(route, body);
+    const members = readBody(request.body as Buffer | undefined);
+    refuseReserved(route, members);
     const envelope = envelopeOf(request);
     const path = addressed(request, this.services.clock);
-    const members = { ...body, ...route.fixed, ...envelope, ...path.ids };
-    if (route.command === 'CreateDeployment' && body['deploymentId'] === undefined) {
-      Object.assign(members, { deploymentId: this.#newId(envelope) });
+    if (route.command === 'CreateDeployment' && members['deploymentId'] === undefined) {
+      members['deploymentId'] = this.#newId(envelope);
     }
+    Object.assign(members, route.fixed, envelope, path.ids);
     const command = instanceOf<BusCommand>(COMMANDS[route.command], members);
     const receipt = await path.tried(this.bus.execute<BusCommand, Receipt>(command));
     return answerOf(receipt, route);
@@ -91,7 +91,8 @@ function answerOf(receipt: Receipt, { success, location }: CommandRoute): Answer
 
 function refuseReserved(route: CommandRoute, body: JsonObject): void {
   const reserved = RESERVED.get(route);
-  const smuggled = Object.keys(body).filter((name) => reserved?.has(name));
+  const smuggled: string[] = [];
+  for (const name in body) if (reserved?.has(name) === true) smuggled.push(name);
   if (smuggled.length === 0) return;
   const message = 'is not a member of this body: the path, a header or the route itself tells it';
   throw new Refused(invalidBody(smuggled.map((name) => ({ pointer: `/${name}`, message }))));

@@ -84,6 +84,14 @@ describe('a problem', () => {
 });
 
 describe('members of a body', () => {
+  it('that may be absent may not be null where null has no meaning', async () => {
+    for (const name of ['deploymentId', 'name', 'policy']) {
+      const answer = await api.post('/v1/deployments', { [name]: null });
+      expect(codeOf(answer)).toEqual([400, 'INVALID_BODY']);
+      expect(answer.json['errors']).toMatchObject([{ pointer: `/${name}` }]);
+    }
+  });
+
   it.each(['actor', 'commandId', 'expectedRevision', 'traceparent', 'deploymentId', 'attemptId'])(
     '%s cannot be smuggled in where the path or a header tells it',
     async (name) => {
