@@ -21,7 +21,7 @@ const DEPLOYMENTS = 600;
 const SECOND = fileURLToPath(new URL('../support/second-projector.ts', import.meta.url));
 
 /** A second process takes a second to load, several on a busy machine. */
-jest.setTimeout(20_000);
+jest.setTimeout(120_000);
 
 describe('projector on read models in a file', () => {
   let folder: string;

@@ -9,7 +9,7 @@ import { Projecting } from '../support/projecting.js';
 /** So many that a rebuild takes more than one commit. */
 const DEPLOYMENTS = 1100;
 /** Many events, and a busy machine may be slow. */
-jest.setTimeout(20_000);
+jest.setTimeout(120_000);
 
 describe('rebuild', () => {
   let here: Projecting;
