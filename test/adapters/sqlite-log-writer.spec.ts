@@ -231,6 +231,17 @@ describe('the end of the log, kept beside it', () => {
     expect(storedIds(path)).toEqual(ids);
   });
 
+  it('is found again when a crash cut the copying of the write-ahead log off', () => {
+    const ids = fill(open(), 'a', 40);
+    const other = openDatabase(path, { kind: EVENT_LOG });
+    other.exec('PRAGMA wal_checkpoint(PASSIVE)');
+    const copy = crashed('copy');
+    other.close();
+    truncateSync(copy, 2 * 4096);
+    expect(open({ path: copy })).toMatchObject({ position: 40, loss: null });
+    expect(storedIds(copy)).toEqual(ids);
+  });
+
   it('touches nothing of a log that it refuses', () => {
     fill(open(), 'a', 12);
     const copy = crashed('copy');

@@ -107,7 +107,8 @@ export function assertOurs(path: string, kind: FileKind): void {
     database = new DatabaseSync(url.href, { readOnly: true });
     assertKind(database, path, kind);
   } catch (error) {
-    throw asFault(error, path, 'open');
+    // A copy of the write-ahead log that is under way, or was cut off, leaves the file alone incomplete.
+    if (resultOf(error) !== CORRUPT) throw asFault(error, path, 'open');
   } finally {
     database?.close();
   }
@@ -332,6 +333,7 @@ const UNAVAILABLE = {
   write: 'STORE_UNAVAILABLE',
 } as const;
 
+const CORRUPT = 11;
 const RESULT_OF_TEXT: Readonly<Record<string, number>> = {
   'database is locked': 5,
   'database table is locked': 6,

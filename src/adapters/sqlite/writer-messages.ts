@@ -57,7 +57,7 @@ export function toGroup({
   const group: AppendRequest[] = [];
   let next = 0;
   const text = (): string => events[next++] ?? '';
-  for (let index = 0; index < appends.length; index += 3) {
+  for (let index = 0; index < appends.length; index += FIELDS_PER_APPEND) {
     const end = next + TEXTS_PER_EVENT * Number(appends[index + 2]);
     const held: NewEvent[] = [];
     while (next < end) held.push({ id: text(), type: text(), data: text(), metadata: text() });
@@ -69,6 +69,13 @@ export function toGroup({
 
 /** Id, type, data, metadata. */
 const TEXTS_PER_EVENT = 4;
+/** Stream, expected revision, number of events. */
+const FIELDS_PER_APPEND = 3;
+
+/** Whether a message is a group of one append. */
+export function isLone(message: ToWriter): boolean {
+  return message.type === 'group' && message.appends.length === FIELDS_PER_APPEND;
+}
 
 /** The answer to a group. */
 export function toPlaces(outcomes: readonly AppendOutcome[]): number[] {
