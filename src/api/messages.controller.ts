@@ -19,13 +19,8 @@ import type { HttpRequest } from './exchange.js';
 import { envelopeOf, isKnown, type Envelope } from './headers.js';
 import { receiptJson, toJson } from './json.js';
 import { readQuery } from './parameters.js';
-import {
-  COMMAND_ROUTES,
-  pathParametersOf,
-  QUERY_ROUTES,
-  type CommandRoute,
-  type QueryRoute,
-} from './routes.js';
+import { pathParametersOf } from './paths.js';
+import { COMMAND_ROUTES, QUERY_ROUTES, type CommandRoute, type QueryRoute } from './routes.js';
 import { API_SERVICES, type ApiServices } from './services.js';
 
 const ONLY_JSON = [JSON_TYPE] as const;

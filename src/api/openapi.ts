@@ -5,16 +5,11 @@ import { ID_PATTERN } from '../domain/event-schema.js';
 import { NDJSON_TYPE } from './accept.js';
 import { EXAMPLES, type Example } from './examples.js';
 import type { Parameters } from './parameters.js';
+import { pathParametersOf } from './paths.js';
 import { STATUS, TITLES, type ProblemCode } from './problem.filter.js';
-import {
-  pathParametersOf,
-  ROUTES,
-  type CommandRoute,
-  type QueryRoute,
-  type Route,
-  type ServiceRoute,
-} from './routes.js';
+import { ROUTES, type CommandRoute, type QueryRoute, type Route } from './routes.js';
 import { SCHEMAS } from './schemas.js';
+import type { ServiceRoute } from './service-routes.js';
 
 type Json = Readonly<Record<string, unknown>>;
 

@@ -17,7 +17,7 @@ import { toJson, withDecimals } from './json.js';
 import { openApiDocument } from './openapi.js';
 import { readQuery } from './parameters.js';
 import { httpProblem } from './problem.filter.js';
-import { SERVICE_ROUTES, type ServiceName } from './routes.js';
+import { SERVICE_ROUTES, type ServiceName } from './service-routes.js';
 import { API_SERVICES, type ApiServices } from './services.js';
 
 type ServiceRoute = (typeof SERVICE_ROUTES)[number];
