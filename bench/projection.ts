@@ -26,8 +26,19 @@ interface Measured {
   readonly eventsPerSecond: number;
   readonly cpuMicroseconds: number;
   readonly peakMiB: number;
+  /** From when an append was due until it was visible. */
   readonly p50Ms: number;
   readonly p99Ms: number;
+  /** The read side's share: from the acknowledgement until it was visible. */
+  readonly shownP50Ms: number;
+  readonly shownP99Ms: number;
+}
+
+/** When an append was due, acknowledged and visible. */
+interface Times {
+  readonly dueAt: number;
+  readonly ackedAt: number;
+  readonly visibleAt: number;
 }
 
 const W5_PER_SECOND = 500;
@@ -38,18 +49,25 @@ class Stopwatch {
   readonly #startedAtMs = performance.now();
   readonly #cpu = process.cpuUsage();
 
-  stop(events: number, latencies: number[] = []): Measured {
+  stop(events: number, times: readonly Times[] = []): Measured {
     const seconds = (performance.now() - this.#startedAtMs) / 1000;
     const { user, system } = process.cpuUsage(this.#cpu);
-    latencies.sort((one, other) => one - other);
+    const all = times.map(({ dueAt, visibleAt }) => visibleAt - dueAt);
+    const shown = times.map(({ ackedAt, visibleAt }) => visibleAt - ackedAt);
     return {
       eventsPerSecond: Math.round(events / seconds),
       cpuMicroseconds: (user + system) / events,
       peakMiB: Math.round(process.resourceUsage().maxRSS / 1024),
-      p50Ms: latencies[Math.floor(latencies.length * 0.5)] ?? 0,
-      p99Ms: latencies[Math.floor(latencies.length * 0.99)] ?? 0,
+      p50Ms: quantile(all, 0.5),
+      p99Ms: quantile(all, 0.99),
+      shownP50Ms: quantile(shown, 0.5),
+      shownP99Ms: quantile(shown, 0.99),
     };
   }
+}
+
+function quantile(values: readonly number[], share: number): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length * share)] ?? 0;
 }
 
 const MEASURES: Readonly<Record<string, (folder: string, log: string) => Promise<Measured>>> = {
@@ -125,7 +143,7 @@ async function followedRaw(folder: string): Promise<Measured> {
     'insert into events (stream, revision, event_id, type, data, metadata) values (?, ?, ?, ?, ?, ?)',
   );
   const watch = new Stopwatch();
-  const latencies: number[] = [];
+  const times: Times[] = [];
   await atRate((due) => {
     projection.log.exec('begin immediate');
     for (const [n] of due) {
@@ -135,10 +153,12 @@ async function followedRaw(folder: string): Promise<Measured> {
       insert.run(stream, revision, id, type, data, metadata);
     }
     projection.log.exec('commit');
+    const ackedAt = performance.now();
     projection.next();
-    for (const [, dueAt] of due) latencies.push(performance.now() - dueAt);
+    const visibleAt = performance.now();
+    for (const [, dueAt] of due) times.push({ dueAt, ackedAt, visibleAt });
   });
-  const measured = watch.stop(latencies.length, latencies);
+  const measured = watch.stop(times.length, times);
   projection.close();
   return measured;
 }
@@ -148,19 +168,20 @@ async function followed(folder: string): Promise<Measured> {
   const { store, projector, close } = await opened(join(folder, 'log.db'), file, PROJECTIONS);
   await projector.start();
   const watch = new Stopwatch();
-  const latencies: number[] = [];
+  const times: Times[] = [];
   const visible: Promise<void>[] = [];
   const append = async ([n, dueAt]: Due): Promise<void> => {
     const { stream, revision, type, data, metadata } = eventOf(n % 100, Math.floor(n / 100));
     const id = `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`;
     const expected = revision === 0 ? 'no_stream' : BigInt(revision - 1);
     const { position } = await store.append(stream, expected, [{ id, type, data, metadata }]);
+    const ackedAt = performance.now();
     await projector.waitFor(position, 5000);
-    latencies.push(performance.now() - dueAt);
+    times.push({ dueAt, ackedAt, visibleAt: performance.now() });
   };
   await atRate((due) => visible.push(...due.map(append)));
   await Promise.all(visible);
-  const measured = watch.stop(latencies.length, latencies);
+  const measured = watch.stop(times.length, times);
   await close();
   return measured;
 }
@@ -217,6 +238,8 @@ function benchFollow(rounds: number): void {
   }
   console.log(`\nW5 append to visible, ${String(W5_PER_SECOND)} a second`);
   const raw = found['w5 raw'] ?? [];
+  const shown = (all: readonly Measured[]): string =>
+    `${median(all, 'shownP50Ms').toFixed(2)} / ${median(all, 'shownP99Ms').toFixed(2)} ms`;
   for (const [what, all] of Object.entries(found)) {
     const [p50, p99] = [median(all, 'p50Ms'), median(all, 'p99Ms')];
     const ratio = (of: 'p50Ms' | 'p99Ms'): string => (median(all, of) / median(raw, of)).toFixed(2);
@@ -225,6 +248,7 @@ function benchFollow(rounds: number): void {
       `p99 ${p99.toFixed(2)} ms`,
       `${median(all, 'cpuMicroseconds').toFixed(0)} µs CPU/event`,
       `ratio p50 ${ratio('p50Ms')}, p99 ${ratio('p99Ms')}`,
+      `acknowledged to visible p50 / p99 ${shown(all)}`,
     ]);
   }
 }
