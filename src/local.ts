@@ -1,5 +1,5 @@
 /** The stores of the settings for verbs of the command line that need no service. */
-import { dirname, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { libraryVersion } from './adapters/sqlite/driver.js';
 import { openSqliteEventStore } from './adapters/sqlite/event-store.js';
 import { openSqliteReadModels, openSqliteReadModelsToRead } from './adapters/sqlite/read-models.js';
@@ -15,7 +15,6 @@ import { placeOf } from './stores.js';
 /** What local verbs work with, by these settings. Nothing is opened before it is asked for. */
 export function workshopOf(settings: Settings): Workshop {
   const { eventStore, readModels, scopes, policy: defaults, host, port } = settings;
-  const files = [eventStore, readModels].flatMap((at) => (at.kind === 'sqlite' ? [at.file] : []));
   const openLogToRead = (): Promise<EventStore> => logToRead(eventStore);
   return {
     clock: systemClock,
@@ -25,7 +24,8 @@ export function workshopOf(settings: Settings): Workshop {
     host,
     port,
     places: { eventStore: placeOf(eventStore), readModels: placeOf(readModels) },
-    folders: [...new Set(files.map((file) => dirname(resolve(file))))],
+    files: { eventStore: pathOf(eventStore), readModels: pathOf(readModels) },
+    isLogHidden: eventStore.kind === 'memory',
     sqliteVersion: libraryVersion,
     openLogToRead,
     openToRead: async () => together(await openLogToRead(), () => readModelsToRead(readModels)),
@@ -72,6 +72,10 @@ function readModelsToRead(at: Location): ReadModels {
 
 function readModelsToWrite(at: Location): ReadModels {
   return openSqliteReadModels(fileOf(at, 'SHIPSLOG_READ_MODELS'));
+}
+
+function pathOf(at: LogLocation): string | null {
+  return at.kind === 'sqlite' ? resolve(at.file) : null;
 }
 
 function fileOf(at: Location, name: SettingName): string {

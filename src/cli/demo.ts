@@ -11,6 +11,7 @@ import { STREAM_PREFIX, type EventStore } from '../ports/event-store.js';
 import { isFault } from '../ports/faults.js';
 import { Client } from '../client/client.js';
 import { OPERATIONS, type Operations } from '../client/operations.js';
+import { keepComing } from './demo-live.js';
 import { demoStory, type Ask, type Plot } from './demo-story.js';
 import { EXIT, type ExitCode } from './exit-codes.js';
 import { Progress, withCommas } from './progress.js';
@@ -67,6 +68,8 @@ export interface DemoOptions {
   readonly seed: string;
   readonly until?: string;
   readonly intoExisting?: true;
+  /** Goes on with one event a second; needs a service. */
+  readonly live?: true;
   readonly url?: string;
 }
 
@@ -83,7 +86,18 @@ export async function demo(
   const report = (done: number): void => progress.update({ done, total: steps.length });
   try {
     const store = await openUnlessOwned(workshop);
-    const filling = { steps, report, intoExisting: options.intoExisting === true };
+    if (store !== null && options.live === true) {
+      await store.close();
+      throw usageError(
+        '--live needs a service that has the log of the settings: start shipslog serve',
+      );
+    }
+    const filling = {
+      steps,
+      report,
+      intoExisting: options.intoExisting === true,
+      goesOn: options.live === true,
+    };
     const where =
       store === null ? await fillService(urlOf(options), filling) : await fillLog(store, filling);
     progress.end();
@@ -92,7 +106,7 @@ export async function demo(
     const { out } = terminal;
     await out.line(`DEMO  ${withCommas(events)} events up to ${plot.until}, in ${where}`);
     await out.line(`      200 deployments: ${states}; all have the label demo=true`);
-    return EXIT.ok;
+    return options.live === true ? await keepComing(urlOf(options), plot, terminal) : EXIT.ok;
   } finally {
     progress.end();
   }
@@ -102,6 +116,8 @@ interface Filling {
   readonly steps: readonly Step[];
   readonly report: (done: number) => void;
   readonly intoExisting: boolean;
+  /** Whether an earlier demo is gone on with, and not told again. */
+  readonly goesOn: boolean;
 }
 
 const INSTANT = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,3})?)?Z$/;

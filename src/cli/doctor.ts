@@ -2,7 +2,7 @@
 import { constants, type PathLike } from 'node:fs';
 import { access, mkdtemp, open, rm, statfs } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { StoredTables } from '../application/stored-tables.js';
 import { parseEvent, type Instant } from '../domain/event-schema.js';
 import type { EventStore } from '../ports/event-store.js';
@@ -129,7 +129,9 @@ const clocks: Look = async ({ workshop: { clock } }) => {
 const FREE_WARNING_BYTES = 1024 ** 3;
 const FREE_PROBLEM_BYTES = 128 * 1024 ** 2;
 
-const disks: Look = async ({ workshop: { folders, clock } }) => {
+const disks: Look = async ({ workshop: { files, clock } }) => {
+  const paths = Object.values(files).filter((path) => path !== null);
+  const folders = new Set(paths.map((path) => dirname(path)));
   const findings: Finding[] = [];
   for (const folder of folders) {
     if (!(await isThere(folder))) {
@@ -190,12 +192,9 @@ async function syncTimeIn(folder: string, nowMs: () => number): Promise<number> 
 }
 
 const log: Look = async ({ workshop }) => {
-  const { places, folders } = workshop;
-  if (
-    folders.length > 0 &&
-    !(await isThere(places.eventStore)) &&
-    places.eventStore !== 'in memory'
-  ) {
+  const { places, files, isLogHidden } = workshop;
+  if (isLogHidden) return [ok('log', places.eventStore)];
+  if (files.eventStore !== null && !(await isThere(files.eventStore))) {
     return [ok('log', `${places.eventStore} is made at the first start`)];
   }
   try {
@@ -226,7 +225,7 @@ const log: Look = async ({ workshop }) => {
       problem(
         'log',
         messageOf(error),
-        'set SHIPSLOG_EVENT_STORE to the right file, or restore a copy',
+        'set SHIPSLOG_EVENT_STORE to the right place, or restore a copy',
       ),
     ];
   }
@@ -244,8 +243,8 @@ async function recordedAtOf(store: EventStore, head: bigint): Promise<Instant | 
 }
 
 const readModels: Look = async ({ workshop }) => {
-  const { places } = workshop;
-  if (places.readModels === 'in memory' || !(await isThere(places.readModels))) {
+  const { places, files } = workshop;
+  if (files.readModels === null || !(await isThere(files.readModels))) {
     return [ok('read models', `${places.readModels}; they are built from the log`)];
   }
   try {

@@ -39,6 +39,7 @@ function addDemo(program: Command, working: Working): void {
     .option('--seed <number>', 'another seed tells another story', '1')
     .option('--until <instant>', 'when the story ends; the last full hour, when absent')
     .option('--into-existing', 'though the log is not empty')
+    .option('--live', 'go on with one event a second, until Ctrl-C')
     .option('--url <url>', 'the service to fill while it owns the log')
     .action(working(async () => (await import('./demo.js')).demo));
 }

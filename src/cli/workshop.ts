@@ -22,8 +22,10 @@ export interface Workshop {
   readonly defaults: PolicyDefaults;
   /** Where the log and the read models lie, for people. */
   readonly places: { readonly eventStore: string; readonly readModels: string };
-  /** Folders of files among them. */
-  readonly folders: readonly string[];
+  /** The files among them; null for what is elsewhere. */
+  readonly files: { readonly eventStore: string | null; readonly readModels: string | null };
+  /** Whether the log is in the memory of its own process, which nobody else can look into. */
+  readonly isLogHidden: boolean;
   readonly host: string;
   readonly port: number;
   /** Version of the SQLite library in use. */

@@ -156,6 +156,32 @@ describe('a verb that stays', () => {
   });
 });
 
+describe('the demo', () => {
+  afterAll(cleanUp);
+
+  it('fills a service that owns the log, and keeps events coming under its banner', async () => {
+    const folder = await temporaryFolder();
+    const { url } = await startService({ folder });
+    const environment = {
+      SHIPSLOG_EVENT_STORE: `sqlite:${join(folder, 'events.db')}`,
+      SHIPSLOG_READ_MODELS: `sqlite:${join(folder, 'read-models.db')}`,
+    };
+    const demo = await startRunner({ args: ['demo', '--live'], folder, url, environment });
+    await demo.saying(/^DEMO .* whose log says that all of it happened now$/m);
+    expect(demo.said()).toMatch(/200 deployments: .* 5 unknown/);
+    await demo.saying(/^DEMO {2}one event a second/m);
+    const client = new Client({ url });
+    const after = { after: (await client.call('listProjections', {})).items[0]!.headPosition! };
+    for await (const event of client.events(after)) {
+      if (event.metadata.actor.id === 'demo' && event.type === 'attempt_start') break;
+    }
+    demo.child.kill('SIGINT');
+    expect(await demo.ended).toBe(130);
+    const list = await shipslog(['list', '--limit', '1'], { environment: { SHIPSLOG_URL: url } });
+    expect(list.err).toMatch(/^DEMO data/);
+  });
+});
+
 describe('the help', () => {
   it('of every verb has two examples', async () => {
     const { out } = await shipslog(['help']);
