@@ -28,7 +28,12 @@ const layer = (name, { from = `^src/${name}/`, to, because }) => ({
 const CORE = ['^src/domain/', '^src/ports/'];
 const BELOW_THE_SHELLS = [...CORE, '^src/projections/', '^src/application/'];
 /** What an adapter may see beside its own folder and its driver. */
-const ADAPTER = [...CORE, '^src/projections/projection\\.ts$', NODE];
+const ADAPTER = [
+  ...CORE,
+  '^src/projections/projection\\.ts$',
+  '^src/adapters/(ownership|system-clock)\\.ts$', // what several stores do alike
+  NODE,
+];
 /** The drivers of each adapter; a folder without a line has none. `sql` is shared dialect code. */
 const DRIVERS = {
   eventstoredb: packages('@eventstore/db-client'),

@@ -76,6 +76,7 @@ const ALLOWED: readonly (readonly [file: string, imports: string])[] = [
   ['src/observability/ok2.ts', 'pino'],
   ['src/adapters/memory/ok1.ts', 'type ../../projections/projection.js'],
   ['src/adapters/memory/ok2.ts', '../../ports/target.js'],
+  ['src/adapters/memory/ok3.ts', '../ownership.js'],
   ['src/adapters/sqlite/ok1.ts', '@photostructure/sqlite'],
   ['src/adapters/sqlite/ok2.ts', 'node:sqlite'],
   ['src/adapters/sqlite/ok3.ts', '../sql/target.js'],
@@ -92,6 +93,7 @@ const TARGETS = [
   'src/ports/signals.ts',
   'src/projections/projection.ts',
   'src/adapters/system-clock.ts',
+  'src/adapters/ownership.ts',
   'test/target.ts',
 ];
 const DEPENDENCIES =

@@ -57,6 +57,28 @@ export interface ParkedStream {
   readonly parkedAt: Instant;
 }
 
+/** Who folds the log into the tables: one at a time, by a claim that is past unless it is renewed. */
+export interface Ownership {
+  /** A name for people, as `host/pid`: 1..200 characters. */
+  readonly owner: string;
+  /** Grows with each change of owner. */
+  readonly fence: bigint;
+  readonly since: Instant;
+  /** How long the claim still holds unless it is renewed, by the clock of the store; ≤ 0 when it is past. Milliseconds. */
+  readonly remainingMs: number;
+  /** How often others were refused since. */
+  readonly denials: number;
+}
+
+/** A claim to be the one who writes. */
+export interface Claim {
+  readonly owner: string;
+  /** How long it holds without renewal, ≥ 0. Milliseconds. */
+  readonly ttlMs: number;
+  /** Takes it from whoever holds it: for one who knows by other means that the owner is gone. */
+  readonly takesOver?: boolean;
+}
+
 /** One condition on a row. All conditions of a query must hold. */
 export type Condition<R extends Row> =
   | { readonly column: keyof R & string; readonly is: string | bigint | number | boolean | null }
@@ -80,8 +102,12 @@ export interface RowQuery<R extends Row> {
 }
 
 /**
- * Tables folded from the log, with their checkpoints. One writer at a time is enough, and two do no
- * harm: every commit compares and sets its checkpoints.
+ * Tables folded from the log, with their checkpoints.
+ *
+ * One handle writes at a time: the one whose claim stands. A write (`commit`, `promoteNext`, `dropNext`, `park`)
+ * of a handle whose claim was taken by another fails, however late it comes; so does one of a handle without
+ * a claim while that of another holds. Two writers would do no harm either, since every commit compares and
+ * sets its checkpoints; they would only be in each other's way.
  */
 export interface ReadModels {
   /**
@@ -89,6 +115,16 @@ export interface ReadModels {
    * (its checkpoint tells the version; the caller builds the new one beside it).
    */
   open(tables: readonly Table[]): Promise<void>;
+  /**
+   * Claims the tables for this handle, or renews its claim.
+   * Shape: who owns them now, and whether it is this handle.
+   */
+  claim(claim: Claim): Promise<Ownership & { readonly isOurs: boolean }>;
+  /** Gives up the claim of this handle, so that another need not wait until it is past. Safe to repeat. */
+  release(): Promise<void>;
+  /** Who owns the tables; null when nobody ever did, or the owner gave them up. */
+  ownership(): Promise<Ownership | null>;
+
   /** All checkpoints, `live` and `next`. */
   checkpoints(): Promise<readonly Checkpoint[]>;
 
@@ -101,7 +137,8 @@ export interface ReadModels {
 
   /**
    * Writes rows and checkpoints in one transaction.
-   * @throws {Fault} REVISION_CONFLICT when a checkpoint is not where a change says; nothing is written.
+   * @throws {Fault} REVISION_CONFLICT when a checkpoint is not where a change says, STORE_OWNED when another
+   *   handle owns the tables; nothing is written.
    */
   commit(changes: readonly Change[]): Promise<void>;
 
@@ -116,7 +153,10 @@ export interface ReadModels {
   /** All rows of the live table in key order, in pages: for verification. Consistent within a page only. */
   scan<R extends Row>(table: Table<R>): AsyncIterable<readonly R[]>;
 
-  /** Begins a generation `next`, empty; one that was there is dropped, its parked streams too. */
+  /**
+   * Begins a generation `next`, empty; one that was there is dropped, its parked streams too. Anybody may ask
+   * for it: whoever owns the tables builds it.
+   */
   startNext(table: Table): Promise<void>;
   /** Puts `next` in the place of `live` in one transaction: rows, checkpoint, parked streams. */
   promoteNext(table: Table): Promise<void>;

@@ -1,7 +1,14 @@
-import { MemoryReadModels } from '../../src/adapters/memory/read-models.js';
-import { readModelsContract } from '../contracts/read-models.contract.js';
+import { MemoryReadModels, MemoryTables } from '../../src/adapters/memory/read-models.js';
+import { ownershipContract } from '../contracts/ownership.contract.js';
+import { readModelsContract, type ReadModelsUnderTest } from '../contracts/read-models.contract.js';
 
-readModelsContract('memory', async () => ({
-  readModels: new MemoryReadModels(),
-  dispose: async () => {},
-}));
+const inMemory = async (): Promise<ReadModelsUnderTest> => {
+  const tables = new MemoryTables();
+  return {
+    readModels: new MemoryReadModels(tables),
+    beside: async () => new MemoryReadModels(tables),
+    dispose: async () => {},
+  };
+};
+readModelsContract('memory', inMemory);
+ownershipContract('memory', inMemory);

@@ -10,15 +10,20 @@ import { openSqliteReadModels } from '../../src/adapters/sqlite/read-models.js';
 import type { Condition, Table } from '../../src/ports/read-models.js';
 import { deployments, type DeploymentRow } from '../../src/projections/deployments.js';
 import { PROJECTIONS } from '../../src/projections/registry.js';
-import { readModelsContract } from '../contracts/read-models.contract.js';
+import { ownershipContract } from '../contracts/ownership.contract.js';
+import { readModelsContract, type ReadModelsUnderTest } from '../contracts/read-models.contract.js';
 
-readModelsContract('SQLite', async () => {
+const inSqlite = async (): Promise<ReadModelsUnderTest> => {
   const folder = await mkdtemp(join(tmpdir(), 'shipslog-'));
+  const file = join(folder, 'read-models.db');
   return {
-    readModels: openSqliteReadModels(join(folder, 'read-models.db')),
+    readModels: openSqliteReadModels(file),
+    beside: async () => openSqliteReadModels(file),
     dispose: () => rm(folder, { recursive: true }),
   };
-});
+};
+readModelsContract('SQLite', inSqlite);
+ownershipContract('SQLite', inSqlite);
 
 describe('read models in a SQLite file', () => {
   type Note = { readonly id: string; readonly text: string };

@@ -13,6 +13,8 @@ import type {
 /** Read models to be tested, empty and not opened, and what removes their traces. */
 export interface ReadModelsUnderTest {
   readonly readModels: ReadModels;
+  /** Another handle on the same tables, as another process has it. */
+  beside(): Promise<ReadModels>;
   dispose(): Promise<void>;
 }
 

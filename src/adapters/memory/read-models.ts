@@ -3,8 +3,10 @@ import type { Position } from '../../ports/event-store.js';
 import type {
   Change,
   Checkpoint,
+  Claim,
   Condition,
   Generation,
+  Ownership,
   ParkedStream,
   ReadModels,
   Row,
@@ -12,6 +14,16 @@ import type {
   RowQuery,
   Table,
 } from '../../ports/read-models.js';
+
+import { systemClock } from '../system-clock.js';
+import {
+  afterClaim,
+  assertMayWrite,
+  isOwned,
+  ownershipOf,
+  type Claimed,
+  type OwnerRow,
+} from '../ownership.js';
 
 interface StoredTable {
   readonly table: string;
@@ -23,6 +35,12 @@ interface StoredTable {
   readonly parked: Map<string, ParkedStream>;
 }
 
+/** What handles share. */
+export class MemoryTables {
+  readonly stored = new Map<string, StoredTable>();
+  owner: OwnerRow | null = null;
+}
+
 /** Rows handed over by one step of a scan. */
 const SCAN_PAGE_ROWS = 500;
 
@@ -32,13 +50,39 @@ const SCAN_PAGE_ROWS = 500;
  * Bounds: memory only; everything is gone with the process, and the projector folds it anew.
  */
 export class MemoryReadModels implements ReadModels {
-  readonly #stored = new Map<string, StoredTable>();
+  readonly #tables: MemoryTables;
+  readonly #stored: Map<string, StoredTable>;
+  #fence: bigint | null = null;
+
+  /** Handles on the same tables are to each other what processes on one database are. */
+  constructor(tables = new MemoryTables()) {
+    this.#tables = tables;
+    this.#stored = tables.stored;
+  }
 
   async open(tables: readonly Table[]): Promise<void> {
     for (const table of tables) {
       const known = this.#stored.has(placeOf(table.name, 'live'));
       if (!known) this.#put(blank(table, 'live'));
     }
+  }
+
+  async claim(claim: Claim): Promise<Ownership & { readonly isOurs: boolean }> {
+    const [row, isOurs] = afterClaim(this.#claimed(), claim);
+    this.#tables.owner = row;
+    if (isOurs) this.#fence = row.fence;
+    return { ...ownershipOf(row, this.#claimed().nowMs), isOurs };
+  }
+
+  async release(): Promise<void> {
+    const { owner } = this.#tables;
+    if (owner?.fence === this.#fence) this.#tables.owner = { ...owner, owner: null };
+    this.#fence = null;
+  }
+
+  async ownership(): Promise<Ownership | null> {
+    const { row, nowMs } = this.#claimed();
+    return isOwned(row) ? ownershipOf(row, nowMs) : null;
   }
 
   async checkpoints(): Promise<readonly Checkpoint[]> {
@@ -60,6 +104,7 @@ export class MemoryReadModels implements ReadModels {
   }
 
   async commit(changes: readonly Change[]): Promise<void> {
+    assertMayWrite(this.#claimed());
     const steps = changes.map((change) => ({ change, stored: this.#expect(change) }));
     for (const { change, stored } of steps) {
       for (const row of change.rows) stored.rows.set(keyTextOf(change.table, row), row);
@@ -101,6 +146,7 @@ export class MemoryReadModels implements ReadModels {
   }
 
   async promoteNext(table: Table): Promise<void> {
+    assertMayWrite(this.#claimed());
     const next = this.#get(table.name, 'next');
     await this.dropNext(table);
     const parked = [...next.parked].map(
@@ -110,10 +156,12 @@ export class MemoryReadModels implements ReadModels {
   }
 
   async dropNext(table: Table): Promise<void> {
+    assertMayWrite(this.#claimed());
     this.#stored.delete(placeOf(table.name, 'next'));
   }
 
   async park(entry: ParkedStream): Promise<void> {
+    assertMayWrite(this.#claimed());
     const { parked } = this.#get(entry.table, entry.generation);
     if (!parked.has(entry.stream)) parked.set(entry.stream, entry);
   }
@@ -124,6 +172,10 @@ export class MemoryReadModels implements ReadModels {
 
   async close(): Promise<void> {
     // Nothing is held.
+  }
+
+  #claimed(): Claimed {
+    return { row: this.#tables.owner, nowMs: Date.parse(systemClock.now()), ours: this.#fence };
   }
 
   #put(stored: StoredTable): void {

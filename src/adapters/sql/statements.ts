@@ -29,6 +29,8 @@ export interface Dialect {
   readonly integerKey: string;
   /** What follows the closing bracket of `create table`. */
   readonly tableOptions: string;
+  /** The database's clock in whole milliseconds. */
+  readonly nowMs: string;
   /** The placeholder of the n-th bound value, from 1. */
   placeholder(n: number): string;
   /** Equality that holds for two nulls too. */
@@ -59,9 +61,10 @@ function columnOf(member: string): string {
   return member.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
-/** Bookkeeping beside the tables: how far each has come, and which streams wait outside. */
+/** Bookkeeping beside the tables: how far each has come, which streams wait outside, and who writes. */
 const CHECKPOINTS = 'shipslog_checkpoints';
 const PARKED = 'shipslog_parked';
+const OWNER = 'shipslog_owner';
 
 const TABLE_NAME = /^(?!shipslog_)[a-z][a-z_]{0,39}(?<!_next)$/;
 const MEMBER_NAME = /^[a-z][A-Za-z0-9]{0,39}$/;
@@ -276,11 +279,16 @@ export function bookkeepingSql(dialect: Dialect): {
   readonly parked: string;
   readonly unpark: string;
   readonly promoteParked: string;
+  readonly createOwner: string;
+  readonly owner: string;
+  readonly own: string;
 } {
   const { types, tableOptions } = dialect;
   const [text, whole] = [`${types.text} not null`, `${types.bigint} not null`];
-  const [at, streams] = [quoted(CHECKPOINTS), quoted(PARKED)];
+  const [at, streams, owner] = [quoted(CHECKPOINTS), quoted(PARKED), quoted(OWNER)];
+  const ownerColumns = ['owner', 'fence', 'since_ms', 'renewed_at_ms', 'ttl_ms', 'denials'];
   const p = (n: number): string => dialect.placeholder(n);
+  const list = (columns: readonly string[]): string => columns.map(quoted).join(', ');
   const ofTable = `"table" = ${p(1)} and "generation" = ${p(2)}`;
   const parkedColumns =
     '"table", "generation", "stream", "revision", "position", "problem", "parked_at"';
@@ -314,5 +322,18 @@ export function bookkeepingSql(dialect: Dialect): {
     unpark: `delete from ${streams} where ${ofTable}`,
     /** Value: table. */
     promoteParked: `update ${streams} set "generation" = 'live' where "table" = ${p(1)} and "generation" = 'next'`,
+    createOwner:
+      `create table if not exists ${owner} ("name" ${text} primary key, "owner" ${types.text}, ` +
+      `${ownerColumns
+        .slice(1)
+        .map((column) => `"${column}" ${whole}`)
+        .join(', ')})${tableOptions}`,
+    /** Owner, fence, since, renewed at, ttl, denials, all null when nobody ever owned; and the time now. */
+    owner: `select ${list(ownerColumns)}, ${dialect.nowMs} from (select 1) as "one" left join ${owner} on true`,
+    /** Values: owner, fence, since, renewed at, ttl, denials. */
+    own:
+      `insert into ${owner} ("name", ${list(ownerColumns)}) ` +
+      `values ('projector', ${[1, 2, 3, 4, 5, 6].map(p).join(', ')}) on conflict ("name") do update set ` +
+      ownerColumns.map((column) => `"${column}" = excluded."${column}"`).join(', '),
   };
 }

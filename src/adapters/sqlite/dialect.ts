@@ -6,6 +6,7 @@ export const sqliteDialect: Dialect = {
   types: { text: 'text', integer: 'integer', bigint: 'integer', boolean: 'integer', json: 'text' },
   integerKey: 'integer primary key',
   tableOptions: ' strict',
+  nowMs: "cast(unixepoch('subsec') * 1000 as integer)",
   placeholder: (n) => `?${String(n)}`,
   same: (column, value) => `${column} is ${value}`,
   contains: (column, value) => `instr(${column}, ${value}) > 0`,

@@ -4,8 +4,10 @@ import { Fault } from '../../ports/faults.js';
 import type {
   Change,
   Checkpoint,
+  Claim,
   Condition,
   Generation,
+  Ownership,
   ParkedStream,
   ReadModels,
   Row,
@@ -13,6 +15,7 @@ import type {
   RowQuery,
   Table,
 } from '../../ports/read-models.js';
+import { afterClaim, assertMayWrite, isOwned, ownershipOf, type OwnerRow } from '../ownership.js';
 import { TableSql, bookkeepingSql, type Sql, type SqlValue as Value } from '../sql/statements.js';
 import { sqliteDialect } from './dialect.js';
 import {
@@ -65,6 +68,7 @@ export function openSqliteReadModels(path: string): ReadModels {
     busyTimeoutMs: BUSY_TIMEOUT_MS,
   });
   database.exec(`PRAGMA wal_autocheckpoint = ${String(WAL_PAGES_MAX)}`);
+  database.exec(BOOKKEEPING.createOwner);
   return new SqliteReadModels(path, database);
 }
 
@@ -95,6 +99,8 @@ class SqliteReadModels implements ReadModels {
   readonly #database: Database;
   readonly #tables = new Map<string, TableSql>();
   readonly #statements = new Map<string, Statement>();
+  /** The number under which this handle claimed the tables; null without a claim. */
+  #fence: bigint | null = null;
 
   constructor(path: string, database: Database) {
     this.#path = path;
@@ -107,8 +113,34 @@ class SqliteReadModels implements ReadModels {
       return tables.filter(({ name }) => !known.has(name));
     };
     if (this.#read(missing).length === 0) return;
-    this.#write(() => {
+    this.#transaction(() => {
       for (const table of missing()) this.#create(table, 'live', 1);
+    });
+  }
+
+  async claim(claim: Claim): Promise<Ownership & { readonly isOurs: boolean }> {
+    return this.#transaction(() => {
+      const { row: before, nowMs } = this.#owner();
+      const [row, isOurs] = afterClaim({ row: before, nowMs, ours: this.#fence }, claim);
+      this.#own(row);
+      if (isOurs) this.#fence = row.fence;
+      return { ...ownershipOf(row, nowMs), isOurs };
+    });
+  }
+
+  async release(): Promise<void> {
+    if (this.#fence === null) return;
+    this.#transaction(() => {
+      const { row } = this.#owner();
+      if (row !== null && row.fence === this.#fence) this.#own({ ...row, owner: null });
+    });
+    this.#fence = null;
+  }
+
+  async ownership(): Promise<Ownership | null> {
+    return this.#read(() => {
+      const { row, nowMs } = this.#owner();
+      return isOwned(row) ? ownershipOf(row, nowMs) : null;
     });
   }
 
@@ -174,7 +206,7 @@ class SqliteReadModels implements ReadModels {
   }
 
   async startNext(table: Table): Promise<void> {
-    this.#write(() => {
+    this.#transaction(() => {
       const live = this.#checkpoints().find(
         (at) => at.table === table.name && at.generation === 'live',
       );
@@ -312,13 +344,34 @@ class SqliteReadModels implements ReadModels {
     return this.#doing('read', task);
   }
 
-  /** Runs a task in one transaction: all of it, or nothing. */
+  #owner(): { readonly row: OwnerRow | null; readonly nowMs: number } {
+    type Values = [string | null, ...(bigint | null)[]];
+    const [owner, fence, ...rest] = this.#statement(BOOKKEEPING.owner).get() as Values;
+    const [sinceMs = 0, renewedAtMs = 0, ttlMs = 0, denials = 0, nowMs = 0] = rest.map(Number);
+    const row = fence == null ? null : { owner, fence, sinceMs, renewedAtMs, ttlMs, denials };
+    return { row, nowMs };
+  }
+
+  #own({ owner, fence, sinceMs, renewedAtMs, ttlMs, denials }: OwnerRow): void {
+    this.#run(BOOKKEEPING.own, [owner, fence, sinceMs, renewedAtMs, ttlMs, denials]);
+  }
+
+  /** What only the owner of the tables may write, in one transaction. */
   #write(task: () => void): void {
-    this.#doing('write', () => {
+    this.#transaction(() => {
+      assertMayWrite({ ...this.#owner(), ours: this.#fence });
+      task();
+    });
+  }
+
+  /** Runs a task in one transaction: all of it, or nothing. */
+  #transaction<T>(task: () => T): T {
+    return this.#doing('write', () => {
       this.#statement('begin immediate').run();
       try {
-        task();
+        const result = task();
         this.#statement('commit').run();
+        return result;
       } catch (error) {
         if (this.#database.isTransaction) this.#statement('rollback').run();
         throw error;
