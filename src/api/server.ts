@@ -160,9 +160,15 @@ function answerUnrouted(request: HttpRequest, reply: HttpReply): void {
 /** The body as bytes, for the reader; anything that is not JSON is refused unread. */
 function readBodiesAsBytes(server: HttpServer): void {
   server.removeAllContentTypeParsers();
-  server.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_, body, done) => {
-    done(null, body);
-  });
+  server.addContentTypeParser(
+    'application/json',
+    { parseAs: 'buffer' },
+    ({ headers }, body, done) => {
+      const detail = body.length === 0 ? null : encodingProblem(headers);
+      if (detail === null) done(null, body);
+      else done(httpProblem('UNSUPPORTED_MEDIA_TYPE', { detail }));
+    },
+  );
   server.addContentTypeParser('*', (_, payload, done) => {
     // No body has no type, whatever the header says; of any other the first byte is enough.
     let finish = (error: Error | null): void => {
@@ -173,6 +179,16 @@ function readBodiesAsBytes(server: HttpServer): void {
     payload.once('end', () => finish(null));
     payload.once('error', (error: Error) => finish(error));
   });
+}
+
+/** What is wrong with how a body is written down, in words; null when it is as we read it. */
+function encodingProblem(headers: HttpRequest['headers']): string | null {
+  const { 'content-encoding': encoding = 'identity', 'content-type': type = '' } = headers;
+  if (!/^\s*(?:identity)?\s*$/i.test(encoding)) {
+    return 'a body is read as it is: send it without a Content-Encoding';
+  }
+  const charset = /;\s*charset\s*=\s*"?([^";\s]*)/i.exec(type)?.[1] ?? 'utf-8';
+  return /^utf-?8$/i.test(charset) ? null : 'a body is read as UTF-8: send it in no other charset';
 }
 
 /**

@@ -44,6 +44,15 @@ function codesOf(answer: string): readonly string[] {
   );
 }
 
+/** Creates a deployment, with one more header or another type. */
+function posted(header: string): Promise<string> {
+  const type = header.startsWith('content-type') ? '' : 'content-type: application/json\r\n';
+  return exchange(
+    `POST /v1/deployments HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n${type}${header}\r\n` +
+      'content-length: 2\r\n\r\n{}',
+  );
+}
+
 const GET = 'GET /v1/counts HTTP/1.1\r\nhost: localhost\r\n';
 
 describe('a connection', () => {
@@ -167,6 +176,25 @@ describe('a connection', () => {
     expect(await exchange(`${head}\r\n0\r\n\r\n`)).toMatch(/ 201 /);
     const untyped = await exchange(`${head}\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n`);
     expect(codesOf(untyped)).toEqual(['415 UNSUPPORTED_MEDIA_TYPE']);
+  });
+
+  it.each([
+    ['content-encoding: gzip', 'Content-Encoding'],
+    ['content-encoding: identity, br', 'Content-Encoding'],
+    ['content-type: application/json; charset=iso-8859-1', 'UTF-8'],
+    ['content-type: application/json;odd=1; Charset = "utf-16"', 'UTF-8'],
+  ])('is told that a body is not read as %s', async (header, says) => {
+    const answer = await posted(header);
+    expect(codesOf(answer)).toEqual(['415 UNSUPPORTED_MEDIA_TYPE']);
+    expect(answer).toContain(says);
+  });
+
+  it.each([
+    'content-encoding: Identity',
+    'content-type: application/json; charset="UTF-8"',
+    'content-type: application/json;charset=utf8',
+  ])('may call a body what it is: %s', async (header) => {
+    expect(await posted(header)).toMatch(/^HTTP\/1\.1 201/);
   });
 
   it('refuses a body that is too large before it has come, and closes', async () => {

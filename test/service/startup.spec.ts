@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -95,6 +96,25 @@ describe('a start', () => {
       expect(ending).toBe(2);
       expect(linesOf(said)).toEqual([expect.stringContaining('events.db')]);
       expect(await readFile(file)).toEqual(before);
+    },
+    TEST_MS_MAX,
+  );
+
+  it.each(['SHIPSLOG_EVENT_STORE', 'SHIPSLOG_READ_MODELS'])(
+    'on a file whose folder cannot be made, as %s, ends with one line and code 2',
+    async (name) => {
+      const folder = await temporaryFolder();
+      await writeFile(join(folder, 'file'), '');
+      // Below /proc the system says that the folder above is missing, though it is there.
+      const [place, above] = existsSync('/proc/self')
+        ? ['/proc/nowhere/a/events.db', '/proc/nowhere']
+        : [join(folder, 'file/a/events.db'), 'file'];
+      const settings = { ...PRETTY, [name]: `sqlite:${place}` };
+      const { ending, said } = await runService({ folder, settings });
+      expect({ ending, lines: linesOf(said) }).toEqual({
+        ending: 2,
+        lines: [expect.stringContaining(above)],
+      });
     },
     TEST_MS_MAX,
   );

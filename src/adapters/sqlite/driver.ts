@@ -139,7 +139,7 @@ export function assertWritable(path: string): void {
 export function createDatabase(path: string, kind: FileKind): void {
   const draft = `${path}-new`;
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    makeFolder(dirname(path));
     for (const left of [draft, `${draft}-journal`]) rmSync(left, { force: true });
     closeSync(openSync(draft, 'wx', 0o600));
     const database = new DatabaseSync(draft);
@@ -289,7 +289,7 @@ function assertKind(database: Database, path: string, kind: FileKind): void {
 /** Makes sure that the file exists, can be written, and is for its owner alone. */
 function createPrivately(path: string): void {
   const folder = dirname(path);
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  makeFolder(folder);
   const found = statOf(path);
   if (found === null) {
     closeSync(openSync(path, 'wx', 0o600));
@@ -298,6 +298,25 @@ function createPrivately(path: string): void {
   }
   assertWritable(path);
   if ((found.mode & 0o077) !== 0 && found.uid === process.getuid?.()) chmodSync(path, 0o600);
+}
+
+/**
+ * Makes a folder, and those above it, for the owner alone; one that is there stays as it is.
+ *
+ * Node's own recursive way never returns where the system says that the folder above is missing though it
+ * is there, as below /proc.
+ * @throws what the file system says.
+ */
+export function makeFolder(folder: string): void {
+  const isThere = (): boolean => statOf(folder)?.isDirectory() === true;
+  if (isThere()) return;
+  if (dirname(folder) !== folder) makeFolder(dirname(folder));
+  try {
+    mkdirSync(folder, { mode: 0o700 });
+  } catch (error) {
+    // Another process may have been quicker.
+    if (!isThere()) throw error;
+  }
 }
 
 /** Makes a new directory entry durable; a file that is synced may still have no name after a power cut. */

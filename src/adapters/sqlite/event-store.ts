@@ -1,4 +1,4 @@
-import { lstatSync, mkdirSync, readlinkSync, realpathSync, statSync } from 'node:fs';
+import { lstatSync, readlinkSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { Clock } from '../../ports/clock.js';
 import {
@@ -17,7 +17,7 @@ import {
 } from '../../ports/event-store.js';
 import { Fault } from '../../ports/faults.js';
 import { emit } from '../../ports/signals.js';
-import { asFault, assertOurs, assertWritable, type Synchronous } from './driver.js';
+import { asFault, assertOurs, assertWritable, makeFolder, type Synchronous } from './driver.js';
 import { refuseEmptyFile } from './empty-file.js';
 import { EVENT_LOG, NO_REVISION } from './event-log.js';
 import { GroupWriter } from './group-writer.js';
@@ -239,7 +239,7 @@ function warningOf(version: string): string | null {
 function resolvedPath(file: string): string {
   const path = resolve(file);
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    makeFolder(dirname(path));
     const found = lstatSync(path, { throwIfNoEntry: false });
     if (found === undefined) return join(realpathSync(dirname(path)), basename(path));
     if (!found.isSymbolicLink()) return realpathSync(path);
