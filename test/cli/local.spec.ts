@@ -1,5 +1,7 @@
-import { appendFile, readFile, writeFile } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { appendFile, cp, mkdir, readFile, realpath, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { openSqliteEventStore } from '../../src/adapters/sqlite/event-store.js';
 import { openDatabase } from '../../src/adapters/sqlite/driver.js';
@@ -9,7 +11,7 @@ import { shipslog, type Ran } from '../support/command-line.js';
 import { decidedDemo } from '../../src/cli/demo.js';
 import { workshopOf } from '../../src/local.js';
 import { readSettings } from '../../src/settings.js';
-import { cleanUp, temporaryFolder } from '../support/service.js';
+import { cleanUp, plainEnvironment, programs, temporaryFolder } from '../support/service.js';
 
 /** The writer's thread is compiled when it starts, and the machine may be busy. */
 jest.setTimeout(60_000);
@@ -317,6 +319,32 @@ describe('the command line', () => {
     const environment = settingsIn(await temporaryFolder());
     const { code, err } = await shipslog(['export'], { environment });
     expect({ code, err }).toEqual({ code: 1, err: expect.stringContaining('there is no log at') });
+  });
+
+  it('is there by npx in a clone, which it builds first', async () => {
+    const clone = await temporaryFolder();
+    await cp('bin', join(clone, 'bin'), { recursive: true });
+    await cp('package.json', join(clone, 'package.json'));
+    await mkdir(join(clone, 'scripts'));
+    // A build takes ten seconds; this one says where it was started, and has the output already.
+    const built = join(await programs(), 'dist');
+    const build = `process.stdout.write('built in ' + process.cwd() + '\\n');
+      (await import('node:fs')).symlinkSync(${JSON.stringify(built)}, 'dist');`;
+    await writeFile(join(clone, 'scripts/build-if-stale.mjs'), build);
+    const npx = async (): Promise<string> => {
+      const { stdout, stderr } = await promisify(execFile)(
+        'npx',
+        ['--offline', 'shipslog', '--version'],
+        {
+          cwd: join(clone, 'scripts'),
+          env: { ...plainEnvironment(), npm_config_cache: join(clone, 'cache') },
+        },
+      );
+      return stdout + stderr;
+    };
+    const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string };
+    expect(await npx()).toBe(`${version}\nbuilt in ${await realpath(clone)}\n`);
+    expect(await npx()).toBe(`${version}\n`);
   });
 
   it('lists its exit codes', async () => {
