@@ -13,6 +13,10 @@ const SENTENCES = {
   reachable: () => 'the service is back',
   end_kept: ({ problem }) =>
     `${problem}; the end is kept, and told again until the service has it (Ctrl-C leaves it to the next run)`,
+  end_not_kept: ({ problem, unkept }) =>
+    `${problem}; the end is told again until the service has it, and cannot be kept beyond that: ${unkept}`,
+  end_lost: () =>
+    'the end is lost: the service has not heard it, and the deployment will be unknown; see shipslog resolve',
   end_left: () => 'the end is kept: the next shipslog run tells it, or shipslog flush',
   end_refused: ({ deploymentId, outcome, problem }) =>
     `${deploymentId}: ${outcome}, but the service says: ${problem}`,
@@ -31,6 +35,8 @@ const LOUD: ReadonlySet<What> = new Set([
   'cancel_requested',
   'superseded',
   'end_kept',
+  'end_not_kept',
+  'end_lost',
   'end_left',
   'end_refused',
 ]);

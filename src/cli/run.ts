@@ -39,7 +39,7 @@ export interface RunOptions {
 const RETRY_MS = { min: 200, max: 5_000 } as const;
 /** What an earlier end may take before this attempt is opened. */
 const FLUSH_MS = 5_000;
-/** A best effort to take back an attempt whose command never ran. */
+/** What it may take to take back an attempt whose command never ran. */
 const TAKE_BACK_MS = 2_000;
 const TOKEN_BYTES = 32;
 
@@ -61,7 +61,8 @@ export async function run(context: AskingContext, options: RunOptions): Promise<
   };
   const signals = new Interruption();
   try {
-    const started = await start({ client, context, options, voice, signal: signals.signal });
+    const { signal } = signals;
+    const started = await start({ client, context, options, voice, spool, actor, signal });
     signals.release();
     return await new Running({ started, options, actor, spool, voice, context }).toTheEnd();
   } catch (error) {
@@ -120,43 +121,60 @@ interface Starting {
   readonly context: AskingContext;
   readonly options: RunOptions;
   readonly voice: RunVoice;
+  readonly spool: Spool;
+  readonly actor: string;
   readonly signal: AbortSignal;
 }
 
 /** Creates where asked to, opens, starts. @throws {ServiceError} when the rules say no, or time is up. */
 async function start(starting: Starting): Promise<Started> {
   const { client, options } = starting;
-  const { deployment: deploymentId, attempt: attemptId = randomUUID() } = options;
+  const { deployment: deploymentId, attempt, leaseMs } = options;
+  const attemptId = attempt ?? randomUUID();
+  const leaseToken = randomBytes(TOKEN_BYTES).toString('base64url');
   const patiently = patience(starting);
   if (options.create) await patiently(() => create(client, options));
-  await patiently(() => open(client, options, attemptId));
-  const leaseToken = randomBytes(TOKEN_BYTES).toString('base64url');
+  let isOpen = false;
+  // An attempt that somebody else has opened is left to them.
+  let isOurs = attempt === undefined;
   try {
+    isOurs = (await patiently(() => open(client, options, attemptId))) || isOurs;
+    isOpen = true;
     const key = `run-${attemptId}-${leaseToken.slice(0, 12)}`;
     const runner = runnerOf(starting.context);
-    const { leaseMs } = options;
     const body = { leaseToken, runner, ...(leaseMs !== undefined && { leaseMs }) };
     const takes = { deploymentId, attemptId, body };
     const { number = 0 } = await patiently(() =>
       client.call('startAttempt', takes, { key, once: true }),
     );
     const { policy } = await patiently(() =>
-      client.call('getDeployment', { deploymentId, consistency: 'strong' }),
+      client.call('getDeployment', { deploymentId, consistency: 'strong' }, { once: true }),
     );
     const heartbeatMs = Math.min(policy.heartbeatMs, Math.floor((leaseMs ?? policy.leaseMs) / 3));
     return { client, deploymentId, attemptId, number, leaseToken, heartbeatMs };
   } catch (error) {
-    const isOthers = error instanceof ServiceError && error.code === 'ATTEMPT_ALREADY_STARTED';
-    if (!isOthers) await takeBack(client, { deploymentId, attemptId, leaseToken });
+    if (isOurs && mayBeOpen(error, isOpen)) {
+      await takeBack(starting, { attemptId, leaseToken, isOpen });
+    }
     throw error;
   }
+}
+
+/** Whether an attempt that is not started may be open: it is, or its opening got no answer. */
+function mayBeOpen(error: unknown, isOpen: boolean): boolean {
+  if (!(error instanceof ServiceError)) return isOpen;
+  return isOpen ? error.code !== 'ATTEMPT_ALREADY_STARTED' : error.isPassing;
 }
 
 /** A deployment of that id that was declared otherwise is the one that is meant. */
 async function create(client: Client, { deployment, label }: RunOptions): Promise<void> {
   const body = { deploymentId: deployment, ...(label !== undefined && { labels: label }) };
   try {
-    await client.call('createDeployment', { body }, { key: `run-create-${deployment}` });
+    await client.call(
+      'createDeployment',
+      { body },
+      { key: `run-create-${deployment}`, once: true },
+    );
   } catch (error) {
     const isThere =
       error instanceof ServiceError &&
@@ -165,30 +183,40 @@ async function create(client: Client, { deployment, label }: RunOptions): Promis
   }
 }
 
-/** An attempt that was asked for by its id may be open already: whoever starts it first runs it. */
-async function open(client: Client, options: RunOptions, attemptId: string): Promise<void> {
+/**
+ * An attempt that was asked for by its id may be open already: whoever starts it first runs it.
+ * Shape: whether it was opened here.
+ */
+async function open(client: Client, options: RunOptions, attemptId: string): Promise<boolean> {
   const { deployment: deploymentId, scope, attempt } = options;
   const body = { attemptId, ...(scope !== undefined && { scope }) };
+  const key = `run-${attemptId}-open`;
   try {
-    await client.call('openAttempt', { deploymentId, body }, { key: `run-${attemptId}-open` });
+    return !(await client.call('openAttempt', { deploymentId, body }, { key, once: true }))
+      .replayed;
   } catch (error) {
-    const isOpen = error instanceof ServiceError && error.code === 'ATTEMPT_EXISTS';
-    if (!isOpen || attempt === undefined) throw error;
+    const isThere = error instanceof ServiceError && error.code === 'ATTEMPT_EXISTS';
+    if (!isThere || attempt === undefined) throw error;
+    return false;
   }
 }
 
-/** What never ran leaves the deployment as it was. */
+/** What never ran leaves the deployment as it was; a service out of reach is told by the next run. */
 async function takeBack(
-  client: Client,
-  at: { readonly deploymentId: string; readonly attemptId: string; readonly leaseToken: string },
+  { client, options: { deployment: deploymentId }, voice, spool, actor }: Starting,
+  at: { readonly attemptId: string; readonly leaseToken: string; readonly isOpen: boolean },
 ): Promise<void> {
-  const { leaseToken, ...path } = at;
+  const { attemptId, leaseToken, isOpen } = at;
   const body = { outcome: 'cancelled', reason: 'the command was not started', leaseToken } as const;
-  try {
-    await client.call('endAttempt', { ...path, body }, { timeoutMs: TAKE_BACK_MS });
-  } catch {
-    // Then its start timeout ends it.
-  }
+  const key = `run-${attemptId}-back-${leaseToken.slice(0, 12)}`;
+  const end = { url: client.url, actor, key, deploymentId, attemptId, body };
+  const { outcome } = await deliver(end, { timeoutMs: TAKE_BACK_MS });
+  if (outcome !== 'kept' || !isOpen) return;
+  // Where it cannot be kept, the start timeout ends the attempt.
+  await spool.keep(end).then(
+    () => voice.say('end_left', {}),
+    () => undefined,
+  );
 }
 
 /** Repeats what fails only for now, until the time is up. */
@@ -210,6 +238,7 @@ function patience({
         if (failures === 0)
           voice.say('waiting', { problem: message, time: inWords(startTimeoutMs) });
         await pause(retryMs(failures), over);
+        if (signal.aborted) throw error;
       }
     }
   };
@@ -264,9 +293,9 @@ class Running {
     const took = inWords(clock.monotonicMs() - startedAtMs);
     if (end.how === 'not started') this.#voice.say('not_started', { problem: end.problem });
     const spooled = this.#endOf(end);
-    await this.#spool.keep(spooled);
+    const unkept = await this.#keep(spooled);
     deaf.release();
-    await this.#tell(spooled, took);
+    await this.#tell(spooled, { took, unkept });
     return end.exitCode === 0 && this.#stopped === 'lost' ? EXIT.conflict : end.exitCode;
   }
 
@@ -326,8 +355,21 @@ class Running {
     return { url: client.url, actor: this.#actor, key, deploymentId, attemptId, body };
   }
 
+  /** Keeps the end. Shape: why it could not be kept, else null: then it can still be told. */
+  async #keep(end: SpooledEnd): Promise<string | null> {
+    try {
+      await this.#spool.keep(end);
+      return null;
+    } catch (error) {
+      return error instanceof Error ? error.message : String(error);
+    }
+  }
+
   /** Tells the service of the end until it has it, it says no for good, time is up, or a signal comes. */
-  async #tell(end: SpooledEnd, took: string): Promise<void> {
+  async #tell(
+    end: SpooledEnd,
+    { took, unkept }: { readonly took: string; readonly unkept: string | null },
+  ): Promise<void> {
     const impatience = new Interruption();
     const over = AbortSignal.any([
       impatience.signal,
@@ -341,14 +383,19 @@ class Running {
           this.#report(delivery, took);
           return;
         }
-        if (failures === 0) this.#voice.say('end_kept', { problem: delivery.problem.message });
+        if (failures === 0) this.#sayUntold(delivery.problem.message, unkept);
         await pause(retryMs(failures), over);
         if (over.aborted) break;
       }
-      this.#voice.say('end_left', {});
+      this.#voice.say(unkept === null ? 'end_left' : 'end_lost', {});
     } finally {
       impatience.release();
     }
+  }
+
+  #sayUntold(problem: string, unkept: string | null): void {
+    if (unkept === null) this.#voice.say('end_kept', { problem });
+    else this.#voice.say('end_not_kept', { problem, unkept });
   }
 
   #report(delivery: Delivery, took: string): void {

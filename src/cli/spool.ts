@@ -1,7 +1,7 @@
 /** Ends of attempts that the service has not heard of yet, one file each. */
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { Client } from '../client/client.js';
 import type { Operations } from '../client/operations.js';
 import { ServiceError } from '../client/service-error.js';
@@ -38,7 +38,7 @@ export class Spool {
 
   /** Keeps an end; resolves when it is on the disk. Only the user can read it: it holds the lease token. */
   async keep(end: SpooledEnd): Promise<void> {
-    await mkdir(this.folder, { recursive: true, mode: 0o700 });
+    await makeFolder(this.folder);
     const path = this.#pathOf(end);
     const file = await open(`${path}.part`, 'w', 0o600);
     try {
@@ -91,6 +91,19 @@ export class Spool {
     // Ids hold colons, which some file systems do not.
     const name = `${deploymentId}~${attemptId}`.replaceAll(':', '=');
     return join(this.folder, `${name}.json`);
+  }
+}
+
+/** Makes a folder and those above it. Node's own recursive way never returns below /proc. */
+async function makeFolder(folder: string, above = dirname(folder)): Promise<void> {
+  try {
+    await mkdir(folder, { mode: 0o700 });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST') return;
+    if (code !== 'ENOENT' || above === folder) throw error;
+    await makeFolder(above);
+    await makeFolder(folder, folder);
   }
 }
 
