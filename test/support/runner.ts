@@ -43,11 +43,15 @@ export async function startRunner(launch: Launch): Promise<Runner> {
 /** Program and arguments of a command line, as they are once a build has written down its verbs. */
 export async function commandOf(args: readonly string[]): Promise<readonly [string, ...string[]]> {
   const folder = join(await programs(), 'dist/cli');
-  await writeFile(join(folder, 'verbs.json'), VERBS);
+  // Once: another one may read them right now.
+  const isThere = written.get(folder) ?? writeFile(join(folder, 'verbs.json'), VERBS);
+  written.set(folder, isThere);
+  await isThere;
   return [process.execPath, join(folder, 'main.js'), ...args];
 }
 
 const VERBS = JSON.stringify(serviceVerbs('0.0.0'));
+const written = new Map<string, Promise<void>>();
 
 /** What a runner sees of the environment. */
 export function environmentOf({ folder, url, environment }: Launch): NodeJS.ProcessEnv {
