@@ -126,6 +126,11 @@ export default defineConfig(
     },
   },
   {
+    // Data that a test writes; it grows with the routes.
+    files: ['src/api/examples.ts'],
+    rules: { 'max-lines': 'off' },
+  },
+  {
     files: ['test/**/*.ts', 'bench/**/*.ts', 'tools/**/*.ts'],
     rules: {
       // A describe block is a list, and grows with what it lists.

@@ -215,6 +215,7 @@ async function benchCatchUp({ client, store }: Sides): Promise<void> {
           projections,
           clock: systemClock,
           random: Math.random,
+          owner: 'bench',
         });
         await projector.start();
         await projector.caughtUp;

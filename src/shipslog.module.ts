@@ -13,6 +13,7 @@ import {
   type Type,
 } from '@nestjs/common';
 import { CommandHandler, CqrsModule, QueryHandler } from '@nestjs/cqrs';
+import { hostname } from 'node:os';
 import { ManualClock } from './adapters/memory/manual-clock.js';
 import { systemClock } from './adapters/system-clock.js';
 import { COMMANDS, Heartbeat, type BusCommand, type CommandName } from './application/commands.js';
@@ -99,29 +100,20 @@ export class ShipslogRuntime
       projections: PROJECTIONS,
       clock,
       random: chance,
+      owner: `${hostname()}/${String(process.pid)}`,
+      folds: settings.roles.has('projector'),
     });
     const visibility = this.projector;
-    const folds = settings.roles.has('projector');
-    this.answers = new Answers({
-      store,
-      readModels,
-      leases,
-      commands,
-      visibility,
-      defaults,
-      folds,
-    });
+    this.answers = new Answers({ store, readModels, leases, commands, visibility, defaults });
     this.#reaper = new Reaper({ commands, readModels, leases: watch, clock, defaults, intervalMs });
   }
 
   /** Begins to fold and to watch; leases are judged once the read models have caught up. */
   async onApplicationBootstrap(): Promise<void> {
-    const { roles } = this.settings;
-    if (roles.has('projector')) await this.projector.start();
-    else await this.stores.readModels.open(PROJECTIONS);
+    await this.projector.start();
     this.#watch.start();
-    const caughtUp = roles.has('projector') ? this.projector.caughtUp : Promise.resolve();
-    if (roles.has('reaper')) void caughtUp.then(() => this.#reaper.start());
+    const { roles } = this.settings;
+    if (roles.has('reaper')) void this.projector.caughtUp.then(() => this.#reaper.start());
   }
 
   /** Ends streams first: a server does not close while one is open. */

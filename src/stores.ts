@@ -3,10 +3,11 @@ import { dirname, join, resolve } from 'node:path';
 import { MemoryAuditJournal } from './adapters/memory/audit-journal.js';
 import { MemoryEventStore } from './adapters/memory/event-store.js';
 import { MemoryLeases } from './adapters/memory/leases.js';
-import { MemoryReadModels } from './adapters/memory/read-models.js';
+import { MemoryReadModels, MemoryTables } from './adapters/memory/read-models.js';
 import { openSqliteAuditJournal } from './adapters/sqlite/audit-journal.js';
 import { openSqliteEventStore } from './adapters/sqlite/event-store.js';
 import { openSqliteReadModels } from './adapters/sqlite/read-models.js';
+import { systemClock } from './adapters/system-clock.js';
 import type { AuditJournal } from './ports/audit-journal.js';
 import type { Clock } from './ports/clock.js';
 import type { EventStore } from './ports/event-store.js';
@@ -56,7 +57,8 @@ async function openLog(options: StoresOptions): Promise<EventStore> {
     case 'eventstoredb': {
       // Loaded only where it is used: the client costs a start some 200 ms.
       const { openEventStoreDB } = await import('./adapters/eventstoredb/event-store.js');
-      return openEventStoreDB({ url: eventStore.url, clock });
+      // A network takes real time, whatever the clock of the rules says.
+      return openEventStoreDB({ url: eventStore.url, clock: systemClock });
     }
     case 'sqlite':
       return openSqliteEventStore({
@@ -74,7 +76,10 @@ function openReadSide({
 }: StoresOptions): Pick<Stores, 'readModels' | 'journal'> {
   switch (readModels.kind) {
     case 'memory':
-      return { readModels: new MemoryReadModels(), journal: new MemoryAuditJournal() };
+      return {
+        readModels: new MemoryReadModels(new MemoryTables(clock)),
+        journal: new MemoryAuditJournal(),
+      };
     case 'sqlite':
       return {
         readModels: openSqliteReadModels(readModels.file),

@@ -180,6 +180,10 @@ const Projection = object({
   lastError: orNull(text),
   parked: told(count, 'Streams that could not be folded and wait.'),
   rebuild: orNull(object({ done: count, total: orNull(count) })),
+  owner: told(
+    orNull(object({ name: text, since: instant, isThisProcess: flag, denials: count })),
+    'The process that folds; others stand by. `denials`: how often they asked for its place.',
+  ),
 });
 
 const Problem = {

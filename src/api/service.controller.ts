@@ -3,7 +3,7 @@ import { Controller, Inject } from '@nestjs/common';
 import { Heartbeat } from '../application/commands.js';
 import { instanceOf } from '../application/fields.js';
 import { lifecycle, lifecycleSvg } from '../application/lifecycle.js';
-import type { ProjectionStatus } from '../application/projector.js';
+import type { ProjectionStatus } from '../application/projection-status.js';
 import { Refused } from '../application/refused.js';
 import { invalidBody } from '../domain/decision.js';
 import { chosenType } from './accept.js';
@@ -80,7 +80,7 @@ class ServiceAnswers implements Record<
     if (unknown.length > 0) throw notMembers(unknown);
     const { name = '' } = request.params as Readonly<Record<string, string>>;
     const { projector } = this.#services;
-    if (projector.rebuild(name) === null) {
+    if (!(await projector.askRebuild(name))) {
       const known = (await projector.status()).map((projection) => projection.name).join(', ');
       throw httpProblem('PROJECTION_NOT_FOUND', { detail: `the projections are ${known}` });
     }

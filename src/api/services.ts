@@ -8,7 +8,7 @@ import type { EventStore } from '../ports/event-store.js';
 export interface ApiServices {
   readonly clock: Clock;
   readonly commands: Pick<CommandPath, 'heartbeat'>;
-  readonly projector: Pick<Projector, 'status' | 'rebuild' | 'isCaughtUp'>;
+  readonly projector: Pick<Projector, 'status' | 'askRebuild' | 'isCaughtUp'>;
   readonly store: Pick<EventStore, 'health'>;
   readonly tail: Pick<Tail, 'beginning' | 'follow'>;
   readonly metrics: MetricsText;

@@ -4,9 +4,11 @@ import { Fault, isFault } from '../ports/faults.js';
 import { emit } from '../ports/signals.js';
 import type { Projection } from '../projections/projection.js';
 import { afterOf, FoldGroup, readOn, turn, type GroupOptions } from './fold-group.js';
+import { Claimant, CLAIM_RENEW_MS } from './claimant.js';
 import { isAfter, messageOf } from './fold.js';
 import { LagMeter } from './lag.js';
-import { Rebuilds, type Rebuild, type RebuildProgress } from './rebuild.js';
+import { projectionStatus, type ProjectionStatus } from './projection-status.js';
+import { Rebuilds, type Rebuild } from './rebuild.js';
 import { StoredTables } from './stored-tables.js';
 
 /** What a projector works with. */
@@ -14,30 +16,10 @@ export interface ProjectorOptions extends GroupOptions {
   readonly projections: readonly Projection[];
   /** Chance from 0 to below 1, for the jitter of retries. */
   readonly random: () => number;
-}
-
-/** How one projection does, for people and for health. */
-export interface ProjectionStatus {
-  readonly name: string;
-  readonly version: number;
-  /** The last position folded in; null before the first. */
-  readonly position: Position | null;
-  /** The log's end; the last one known when the log cannot be asked. */
-  readonly headPosition: Position | null;
-  /**
-   * Events not folded in yet. Exact where positions have no gaps; elsewhere an estimate from the
-   * distance to the end and the density of the events seen since the start; null before any was seen.
-   */
-  readonly lagEvents: number | null;
-  /** Seconds since it was last seen level with the log; 0 when it is, null when that is not known. */
-  readonly lagSeconds: number | null;
-  /** `degraded`: something fails, or streams are parked. `rebuilding`: the live table serves meanwhile. */
-  readonly status: 'live' | 'catching_up' | 'rebuilding' | 'degraded' | 'stopped';
-  /** What failed last and is tried again; null once it succeeded. */
-  readonly lastError: string | null;
-  /** Streams that this projection could not fold and left. */
-  readonly parked: number;
-  readonly rebuild: RebuildProgress | null;
+  /** Who this is, for people, as `host/pid`: the read models are folded by one process at a time. */
+  readonly owner: string;
+  /** Whether this process may fold; otherwise it only sees how far whoever does has come. True by default. */
+  readonly folds?: boolean;
 }
 
 /** Events folded in one go while following the log: a dozen milliseconds at most. */
@@ -46,18 +28,22 @@ const BACKOFF_MIN_MS = 100;
 const BACKOFF_MAX_MS = 5000;
 /** Another projector did the work meanwhile: nothing is wrong, so the wait is short. */
 const CONFLICT_BACKOFF_MS = 50;
+/** How often one who does not fold looks how far the tables are, while somebody waits for them. */
+const LOOK_MS = 15;
 
 /**
  * Keeps the read models level with the log.
  *
- * One subscription feeds all live tables; commits wake it, nothing polls. Checkpoints are compared and
- * set, so that a second projector on the same tables does no harm. What fails is told, waited out and
+ * One subscription feeds all live tables; commits wake it, nothing polls. One process folds: others on the
+ * same tables stand by, see how far it has come, and take over when it is silent. Checkpoints are compared
+ * and set, so that two would do no harm either. What fails is told, waited out and
  * tried again; an event that cannot be folded parks its stream in that projection alone.
  */
 export class Projector {
   readonly #options: ProjectorOptions;
   readonly #lag: LagMeter;
   readonly #rebuilds: Rebuilds;
+  readonly #claimant: Claimant;
   readonly #stop = new AbortController();
   readonly #waiting = new Set<() => void>();
   #running: Promise<void> | null = null;
@@ -70,6 +56,8 @@ export class Projector {
   #refresh = new AbortController();
   /** The tables as they were found last: of those that are not live there is no other word. */
   #stored: StoredTables | null = null;
+  /** Ends the present pause of one who stands by. */
+  #nap = new AbortController();
   /** The end of the current turn at the live tables: batches and promotions take turns. */
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -97,6 +85,12 @@ export class Projector {
       onTaken: () => this.#prepareAgain(),
       backoffMs: (failures) => this.#backoffMs(failures),
     });
+    this.#claimant = new Claimant({
+      ...options,
+      takesOver: options.store.exclusive,
+      onRenewed: () => void this.#buildWhatIsAsked(),
+      onLost: () => this.#prepareAgain(),
+    });
     this.caughtUp = new Promise((resolve) => {
       this.#resolveCaughtUp = resolve;
     });
@@ -109,7 +103,12 @@ export class Projector {
 
   /** The position that all live tables have reached; null before the first event. */
   get position(): Position | null {
-    return this.#live.position;
+    return this.#positionOf(undefined);
+  }
+
+  /** Whether this process folds, as far as it knows. */
+  get isOwner(): boolean {
+    return this.#claimant.isOwner;
   }
 
   /**
@@ -121,7 +120,8 @@ export class Projector {
   async start(): Promise<void> {
     if (this.#running !== null) throw new Error('a projector is started once');
     try {
-      await this.#exclusive(() => this.#prepare());
+      if (await this.#claim()) await this.#exclusive(() => this.#prepare());
+      else await this.#look();
     } catch (error) {
       if (!isPassing(error)) throw error;
       this.#fail(error);
@@ -135,6 +135,10 @@ export class Projector {
     await this.#running;
     await this.#rebuilds.settled();
     for (const check of [...this.#waiting]) check();
+    // Where that fails, the claim is past soon.
+    await this.#claimant.release().catch((error: unknown) => {
+      emit('trouble', { where: 'projector', error });
+    });
   }
 
   /**
@@ -161,12 +165,14 @@ export class Projector {
       };
       const cancel = this.#options.clock.after(timeoutMs, tooLate);
       this.#waiting.add(check);
+      this.#nap.abort();
     });
   }
 
   /** Where each projection stands, in the order of their definitions. Cost: asks the log for its end. */
   async status(): Promise<readonly ProjectionStatus[]> {
     try {
+      if (!this.isOwner) await this.#look();
       this.#head = await this.#options.store.head();
       this.#headProblem = null;
     } catch (error) {
@@ -192,10 +198,28 @@ export class Projector {
     return rebuild;
   }
 
+  /**
+   * Has a projection rebuilt by whoever folds; answers false when there is no such projection. One that is
+   * being rebuilt is not begun again.
+   */
+  async askRebuild(name: string): Promise<boolean> {
+    if (this.isOwner) return this.rebuild(name) !== null;
+    const { readModels, projections } = this.#options;
+    const projection = projections.find((each) => each.name === name);
+    if (projection === undefined) return false;
+    const stored = await StoredTables.read(readModels);
+    if (stored.at(name, 'next') === null) await readModels.startNext(projection);
+    return true;
+  }
+
   async #run(): Promise<void> {
     const { clock } = this.#options;
     while (!this.#stop.signal.aborted) {
       try {
+        if (!(await this.#claim())) {
+          await this.#standBy();
+          continue;
+        }
         if (!this.#prepared) await this.#exclusive(() => this.#prepare());
         if (this.#live.folds.length > 0) {
           await this.#follow();
@@ -205,6 +229,10 @@ export class Projector {
         }
       } catch (error) {
         this.#prepared = false;
+        if (isFault(error, 'STORE_OWNED')) {
+          this.#claimant.lost();
+          continue;
+        }
         const delayMs = isFault(error, 'REVISION_CONFLICT')
           ? this.#jittered(CONFLICT_BACKOFF_MS)
           : this.#fail(error);
@@ -213,10 +241,44 @@ export class Projector {
     }
   }
 
+  /** Asks for the tables, if this process may fold. */
+  async #claim(): Promise<boolean> {
+    const { readModels, projections, folds = true } = this.#options;
+    if (!this.isOwner) await readModels.open(projections);
+    return folds && this.#claimant.claim();
+  }
+
+  /** Another folds: sees how far it is, more often while somebody waits, until it is time to ask again. */
+  async #standBy(): Promise<void> {
+    const { clock } = this.#options;
+    await this.#exclusive(async () => {
+      this.#live = new FoldGroup(this.#options, []);
+    });
+    await this.#look();
+    const untilMs = clock.monotonicMs() + CLAIM_RENEW_MS;
+    for (;;) {
+      const leftMs = untilMs - clock.monotonicMs();
+      if (leftMs <= 0 || this.#stop.signal.aborted) return;
+      this.#nap = new AbortController();
+      const signal = AbortSignal.any([this.#stop.signal, this.#nap.signal]);
+      await sleep(clock, this.#waiting.size > 0 ? Math.min(LOOK_MS, leftMs) : leftMs, signal);
+      if (this.#waiting.size > 0) await this.#look();
+    }
+  }
+
+  /** Sees how far the tables are that another folds. */
+  async #look(): Promise<void> {
+    const { readModels, store } = this.#options;
+    this.#goal ??= this.#head = await store.head();
+    this.#stored = await StoredTables.read(readModels);
+    await this.#claimant.look();
+    this.#recovered();
+    this.#moved();
+  }
+
   /** Reads what is stored and decides what is followed and what must be built. */
   async #prepare(): Promise<void> {
     const { readModels, store, projections } = this.#options;
-    await readModels.open(projections);
     const stored = await StoredTables.read(readModels);
     this.#head = await store.head();
     stored.assertUsable(projections, this.#head);
@@ -231,7 +293,16 @@ export class Projector {
     this.#moved();
   }
 
-  /** Builds what is not among the live tables, and what a crash left half built. */
+  /** Builds what a process that does not fold asked for. */
+  async #buildWhatIsAsked(): Promise<void> {
+    try {
+      if (this.#prepared) this.#buildMissing(await StoredTables.read(this.#options.readModels));
+    } catch (error) {
+      emit('trouble', { where: 'rebuild', error });
+    }
+  }
+
+  /** Builds what is not among the live tables, and what was begun and is not finished. */
   #buildMissing(stored: StoredTables): void {
     const missing = this.#options.projections.filter(
       ({ name }) =>
@@ -327,9 +398,9 @@ export class Projector {
   /** Tells everybody who waits that the live tables have moved. */
   #moved(): void {
     const { projections } = this.#options;
-    if (!this.#isCaughtUp && this.#goal !== undefined) {
-      const all = projections.every(({ name }) => this.#live.get(name) !== null);
-      this.#isCaughtUp = all && !isAfter(this.#goal, this.#live.position);
+    const goal = this.#goal;
+    if (!this.#isCaughtUp && goal !== undefined) {
+      this.#isCaughtUp = projections.every((each) => this.#shows(each, goal));
       if (this.#isCaughtUp) this.#resolveCaughtUp();
     }
     for (const check of [...this.#waiting]) check();
@@ -362,43 +433,59 @@ export class Projector {
     return ms * (0.5 + this.#options.random() / 2);
   }
 
-  #positionOf(projection: string | undefined): Position | null {
-    if (projection === undefined) return this.#live.position;
-    return this.#live.get(projection)?.position ?? null;
+  #shows({ name, version }: Projection, goal: Position | null): boolean {
+    if (this.#live.folds.length > 0) {
+      return this.#live.get(name) !== null && !isAfter(goal, this.#live.position);
+    }
+    const at = this.#stored?.at(name, 'live');
+    return at?.version === version && !isAfter(goal, at.position);
+  }
+
+  /** What a table shows, or all of them; a new one among them is built apart, and nobody waits for it. */
+  #positionOf(name: string | undefined): Position | null {
+    if (this.#live.folds.length > 0) {
+      return name === undefined ? this.#live.position : (this.#live.get(name)?.position ?? null);
+    }
+    const shown = this.#options.projections
+      .filter((each) => name === undefined || each.name === name)
+      .map((each) => this.#stored?.shown(each) ?? null)
+      .filter((position) => position !== null);
+    return shown.reduce<Position | null>((a, b) => (a === null || b < a ? b : a), null);
   }
 
   #statusOf({ name, version }: Projection): ProjectionStatus {
-    const fold = this.#live.get(name);
-    const position = fold === null ? this.#storedPosition(name) : fold.position;
+    const { position, parked, isRebuilding } = this.#placeOf(name);
     const rebuild = this.#rebuilds.of(name);
-    const of = {
-      lastError: rebuild?.problem ?? this.#lastError ?? this.#headProblem,
-      parked: fold === null ? 0 : fold.parked.size,
-      rebuild: rebuild === null ? null : rebuild.progress,
-    };
-    return {
+    const { seen } = this.#claimant;
+    return projectionStatus({
       name,
       version,
       position,
       headPosition: this.#head,
       lagEvents: this.#lag.events(position, this.#head),
-      lagSeconds: fold === null ? null : this.#lag.seconds(position, this.#head),
-      status: this.#word(of),
-      ...of,
+      lagSeconds: position === null ? null : this.#lag.seconds(position, this.#head),
+      lastError: rebuild?.problem ?? this.#lastError ?? this.#headProblem,
+      parked,
+      rebuild: rebuild?.progress ?? null,
+      isRebuilding: isRebuilding || rebuild !== null,
+      isStopped: this.#running === null || this.#stop.signal.aborted,
+      isCaughtUp: this.#isCaughtUp,
+      owner: seen && { ...seen, isThisProcess: this.isOwner },
+    });
+  }
+
+  /** Where a table stands: as it is folded here, or as it was found last. */
+  #placeOf(name: string): { position: Position | null; parked: number; isRebuilding: boolean } {
+    const fold = this.#live.get(name);
+    if (fold !== null) {
+      return { position: fold.position, parked: fold.parked.size, isRebuilding: false };
+    }
+    if (this.#stored === null) return { position: null, parked: 0, isRebuilding: false };
+    return {
+      position: this.#stored.at(name, 'live')?.position ?? null,
+      parked: this.#stored.parkedIn(name),
+      isRebuilding: this.#stored.at(name, 'next') !== null,
     };
-  }
-
-  #storedPosition(name: string): Position | null {
-    return this.#stored?.at(name, 'live')?.position ?? null;
-  }
-
-  #word(
-    of: Pick<ProjectionStatus, 'lastError' | 'parked' | 'rebuild'>,
-  ): ProjectionStatus['status'] {
-    if (this.#running === null || this.#stop.signal.aborted) return 'stopped';
-    if (of.lastError !== null || of.parked > 0) return 'degraded';
-    if (of.rebuild !== null) return 'rebuilding';
-    return this.#isCaughtUp ? 'live' : 'catching_up';
   }
 }
 

@@ -147,8 +147,6 @@ export interface QueryOptions {
   readonly commands: CommandPath;
   readonly visibility: Visibility;
   readonly defaults: PolicyDefaults;
-  /** Whether this process folds the read models, so that waiting for its own writes makes sense. */
-  readonly folds: boolean;
 }
 
 /** How long a query waits for an asked position before it gives up. Milliseconds. */
@@ -293,7 +291,7 @@ export class Answers {
     }
     // Unasked, a caller sees at least what this process has acknowledged, unless the read models lag.
     const own = commands.lastPosition;
-    if (own === null || !this.options.folds) return;
+    if (own === null) return;
     try {
       await visibility.waitFor(own, OWN_WRITES_WAIT_MS);
     } catch (error) {

@@ -1,5 +1,6 @@
 import { sleep } from '../ports/clock.js';
 import type { Position } from '../ports/event-store.js';
+import { isFault } from '../ports/faults.js';
 import { emit } from '../ports/signals.js';
 import type { Projection } from '../projections/projection.js';
 import { FoldGroup, readOn, type GroupOptions } from './fold-group.js';
@@ -11,7 +12,7 @@ export interface RebuildProgress {
   readonly done: number;
   readonly total: number | null;
 }
-/** `stopped`: the projector was stopped; what is built stays, and the next start goes on with it. */
+/** `stopped`: the projector was stopped, or overtaken; what is built stays, and the next owner goes on with it. */
 export type RebuildOutcome = 'promoted' | 'cancelled' | 'stopped';
 type Work = (rebuild: Rebuild, cancelled: AbortSignal) => Promise<RebuildOutcome>;
 
@@ -138,6 +139,8 @@ export class Rebuilds {
       try {
         if (await this.#attempt(run)) return 'promoted';
       } catch (error) {
+        // Whoever owns the tables now goes on with what is built.
+        if (isFault(error, 'STORE_OWNED')) return 'stopped';
         rebuild.report(rebuild.progress, messageOf(error));
         emit('trouble', { where: 'rebuild', error });
         await sleep(clock, backoffMs(run.failures++), signal);

@@ -21,6 +21,17 @@ export class StoredTables {
     return this.checkpoints.find(isIt) ?? null;
   }
 
+  /** The position that a table shows in this version; null when it has not begun, or is not there. */
+  shown({ name, version }: Projection): Position | null {
+    const at = this.at(name, 'live');
+    return at?.version === version ? at.position : null;
+  }
+
+  /** How many streams a live table had to leave. */
+  parkedIn(table: string): number {
+    return this.parked.filter((at) => at.table === table && at.generation === 'live').length;
+  }
+
   /** The fold that goes on where a generation stands; null when it is not there in this version. */
   fold(projection: Projection, generation: Generation): TableFold | null {
     const at = this.at(projection.name, generation);

@@ -1,5 +1,6 @@
 /** The log read again from its beginning: replay, verify, rebuild. */
 import { Projector } from '../application/projector.js';
+import type { RebuildOutcome } from '../application/rebuild.js';
 import { replayLog } from '../application/replay.js';
 import { verify, type Difference, type TableReport } from '../application/verify.js';
 import { STATES } from '../domain/event-schema.js';
@@ -150,7 +151,7 @@ function shown(value: unknown): string {
 /** Builds read models anew, one after the other. */
 export async function rebuild(
   { terminal }: LocalContext,
-  { clock, random, openToFold }: Workshop,
+  workshop: Workshop,
   { projection, json }: JsonOption & { readonly projection?: string },
 ): Promise<ExitCode> {
   const names = PROJECTIONS.map(({ name }) => name);
@@ -158,30 +159,56 @@ export async function rebuild(
     await terminal.err.line(`There is no projection ${projection}; there are ${names.join(', ')}.`);
     return EXIT.notFound;
   }
-  const { store, readModels, close } = await openToFold();
-  const projector = new Projector({ store, readModels, clock, random, projections: PROJECTIONS });
+  const { clock, random, openToFold } = workshop;
+  const { close, ...stores } = await openToFold();
+  const owner = `shipslog rebuild/${String(process.pid)}`;
+  const projector = new Projector({ ...stores, clock, random, projections: PROJECTIONS, owner });
   try {
     await projector.start();
+    if (!projector.isOwner) {
+      await terminal.err.line(await ownedText(projector, workshop));
+      return EXIT.conflict;
+    }
+    let code: ExitCode = EXIT.ok;
     for (const name of projection === undefined ? names : [projection]) {
       const progress = new Progress(terminal, clock, { verb: `rebuild ${name}`, unit: 'events' });
       const startedAtMs = clock.monotonicMs();
-      const running = projector.rebuild(name);
-      running?.onProgress((step) => progress.update(step));
-      const outcome = await running?.finished;
-      progress.end();
-      const done = running?.progress.done ?? 0;
-      const ms = clock.monotonicMs() - startedAtMs;
-      await terminal.out.line(
-        json
-          ? toJson({ projection: name, outcome, events: done, ms: Math.round(ms) })
-          : `${name}: ${withCommas(done)} events folded in ${inWords(ms)}`,
-      );
+      const built = await rebuilt(projector, name, progress);
+      const done = { ...built, ms: Math.round(clock.monotonicMs() - startedAtMs) };
+      if (done.outcome !== 'promoted') code = EXIT.error;
+      await terminal.out.line(json ? toJson({ projection: name, ...done }) : doneText(name, done));
     }
-    return EXIT.ok;
+    return code;
   } finally {
     await projector.stop();
     await close();
   }
+}
+
+interface Built {
+  readonly outcome: RebuildOutcome;
+  readonly events: number;
+}
+
+async function rebuilt(projector: Projector, name: string, progress: Progress): Promise<Built> {
+  const running = projector.rebuild(name);
+  if (running === null) throw new Error(`there is no projection ${name}`);
+  running.onProgress((step) => progress.update(step));
+  const outcome = await running.finished;
+  progress.end();
+  return { outcome, events: running.progress.done };
+}
+
+function doneText(name: string, { outcome, events, ms }: Built & { readonly ms: number }): string {
+  const end = outcome === 'promoted' ? '' : `; ${outcome} before it was live`;
+  return `${name}: ${withCommas(events)} events folded in ${inWords(ms)}${end}`;
+}
+
+async function ownedText(projector: Projector, { host, port }: Workshop): Promise<string> {
+  const [status] = await projector.status();
+  const owner = status?.owner?.name ?? 'another process';
+  const at = `http://${host}:${String(port)}/v1/projections/${status?.name ?? 'deployments'}/rebuild`;
+  return `The read models are folded by ${owner}; have that service do it: curl -X POST ${at}`;
 }
 
 /** Exact where positions have no gaps; elsewhere as good as events are evenly large. */

@@ -49,6 +49,7 @@ describe('projector on read models in a file', () => {
       projections: PROJECTIONS,
       clock: systemClock,
       random: Math.random,
+      owner: 'first',
     });
     await projector.start();
     return projector;

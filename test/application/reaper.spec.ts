@@ -1,6 +1,5 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { MemoryAuditJournal } from '../../src/adapters/memory/audit-journal.js';
-import { MemoryEventStore } from '../../src/adapters/memory/event-store.js';
 import { MemoryLeases } from '../../src/adapters/memory/leases.js';
 import { MemoryReadModels } from '../../src/adapters/memory/read-models.js';
 import {
@@ -9,21 +8,25 @@ import {
   Heartbeat,
   OpenAttempt,
   StartAttempt,
+  type Receipt,
 } from '../../src/application/commands.js';
 import { CommandPath } from '../../src/application/handle.js';
 import { LeaseWatch } from '../../src/application/lease-watch.js';
 import { Projector } from '../../src/application/projector.js';
 import { Reaper } from '../../src/application/reaper.js';
 import type { DeploymentId } from '../../src/domain/event-schema.js';
+import type { EventStore } from '../../src/ports/event-store.js';
 import { PROJECTIONS } from '../../src/projections/registry.js';
-import { FakeClock, settled } from '../support/fake-clock.js';
+import { FakeClock, until } from '../support/fake-clock.js';
+import { newLog } from '../support/log-under-test.js';
 
 const defaults = { heartbeatMs: 1_000, leaseMs: 10_000, startTimeoutMs: 20_000 };
 const first = { deploymentId: 'web', attemptId: 'a1' };
 
 let clock: FakeClock;
-let store: MemoryEventStore;
-let running: { path: CommandPath; stop: () => Promise<void> };
+let store: EventStore;
+let dispose: () => Promise<void>;
+let running: { path: CommandPath; projector: Projector; stop: () => Promise<void> };
 
 /** One process: command path, projector and reaper on the shared log. */
 async function startProcess(): Promise<typeof running> {
@@ -43,6 +46,7 @@ async function startProcess(): Promise<typeof running> {
     projections: PROJECTIONS,
     clock,
     random: () => 0.5,
+    owner: 'test',
   });
   const reaper = new Reaper({
     commands: path,
@@ -58,6 +62,7 @@ async function startProcess(): Promise<typeof running> {
   reaper.start();
   return {
     path,
+    projector,
     stop: async () => {
       await reaper.stop();
       leases.stop();
@@ -68,16 +73,24 @@ async function startProcess(): Promise<typeof running> {
 
 beforeEach(async () => {
   clock = new FakeClock();
-  store = new MemoryEventStore();
+  ({ store, dispose } = await newLog());
   running = await startProcess();
   await running.path.execute('CreateDeployment', CreateDeployment.of({ deploymentId: 'web' }));
-  await running.path.execute('OpenAttempt', OpenAttempt.of(first));
-  await settled(20);
+  await shown(running.path.execute('OpenAttempt', OpenAttempt.of(first)));
 });
-afterEach(() => running.stop());
+afterEach(async () => {
+  await running.stop();
+  await dispose();
+});
 
-const start = () => running.path.execute('StartAttempt', StartAttempt.of(first));
+/** Waits until the reaper can see what a command has written. */
+const shown = async (receipt: Promise<Receipt>) => {
+  const { position } = await receipt;
+  await until(() => (running.projector.position ?? 0n) >= position);
+};
+const start = () => shown(running.path.execute('StartAttempt', StartAttempt.of(first)));
 const state = async () => (await running.path.read('web' as DeploymentId))?.deployment.state;
+const isUnknown = async () => (await state()) === 'unknown';
 const losses = async () => {
   const causes: unknown[] = [];
   for await (const page of store.readAll()) {
@@ -91,14 +104,14 @@ test('an attempt that nobody starts in time becomes unknown', async () => {
   await clock.advance(19_000);
   expect(await state()).toBe('pending');
   await clock.advance(3_000);
-  expect(await state()).toBe('unknown');
+  await until(isUnknown);
   expect(await losses()).toEqual(['start_timeout']);
 });
 
 test('an attempt whose runner falls silent becomes unknown, once', async () => {
   await start();
   await clock.advance(60_000);
-  expect(await state()).toBe('unknown');
+  await until(isUnknown);
   expect(await losses()).toEqual(['lease_expired']);
 });
 
@@ -113,7 +126,9 @@ test('an attempt with heartbeats is left alone, however long it runs', async () 
 
 test('an attempt that has ended is left alone', async () => {
   await start();
-  await running.path.execute('EndAttempt', EndAttempt.of({ ...first, outcome: 'succeeded' }));
+  await shown(
+    running.path.execute('EndAttempt', EndAttempt.of({ ...first, outcome: 'succeeded' })),
+  );
   await clock.advance(60_000);
   expect(await state()).toBe('ready');
 });
@@ -126,7 +141,7 @@ test('after a restart each attempt has its whole lease again, then becomes unkno
   await clock.advance(9_000);
   expect(await state()).toBe('deploying');
   await clock.advance(3_000);
-  expect(await state()).toBe('unknown');
+  await until(isUnknown);
 });
 
 test('a wall clock that jumps makes nothing unknown', async () => {
@@ -152,6 +167,7 @@ test('two reapers on one log leave one event', async () => {
   await start();
   const other = await startProcess();
   await clock.advance(60_000);
-  expect(await losses()).toEqual(['lease_expired']);
+  await until(isUnknown);
   await other.stop();
+  expect(await losses()).toEqual(['lease_expired']);
 });

@@ -1,5 +1,4 @@
-import { MemoryEventStore } from '../../src/adapters/memory/event-store.js';
-import { MemoryReadModels } from '../../src/adapters/memory/read-models.js';
+import { MemoryReadModels, MemoryTables } from '../../src/adapters/memory/read-models.js';
 import { Projector, type ProjectorOptions } from '../../src/application/projector.js';
 import { verify } from '../../src/application/verify.js';
 import type { EventStore } from '../../src/ports/event-store.js';
@@ -8,10 +7,13 @@ import { listen, type Signals } from '../../src/ports/signals.js';
 import { deployments, type DeploymentRow } from '../../src/projections/deployments.js';
 import { PROJECTIONS } from '../../src/projections/registry.js';
 import { FakeClock } from './fake-clock.js';
+import { newLog } from './log-under-test.js';
 
 /** A log, read models and projectors on them, with a clock moved by hand and ears on the signals. */
 export class Projecting {
   readonly clock = new FakeClock();
+  readonly #tables = new MemoryTables(this.clock);
+  readModels: ReadModels = this.beside();
   readonly projected: Signals['projected'][] = [];
   readonly parked: Signals['parked'][] = [];
   readonly troubles: Signals['trouble'][] = [];
@@ -22,17 +24,36 @@ export class Projecting {
     listen('trouble', (signal) => this.troubles.push(signal)),
   ];
 
-  constructor(
-    public store: EventStore = new MemoryEventStore(),
-    public readModels: ReadModels = new MemoryReadModels(),
+  private constructor(
+    public store: EventStore,
+    private readonly disposeLog: () => Promise<void>,
   ) {}
+
+  /** On an empty log. */
+  static async begin(): Promise<Projecting> {
+    const { store, dispose } = await newLog();
+    return new Projecting(store, dispose);
+  }
+
+  /** Another handle on the same tables, as another process has it. */
+  beside(): ReadModels {
+    return new MemoryReadModels(this.#tables);
+  }
 
   /** A projector that is not started yet. */
   projector(options: Partial<ProjectorOptions> = {}): Projector {
     const { store, readModels, clock } = this;
     const random = (): number => 1 / 2;
     const projections = PROJECTIONS;
-    const made = new Projector({ store, readModels, projections, clock, random, ...options });
+    const made = new Projector({
+      store,
+      readModels,
+      projections,
+      clock,
+      random,
+      owner: 'test',
+      ...options,
+    });
     this.#made.push(made);
     return made;
   }
@@ -49,7 +70,13 @@ export class Projecting {
   async end(): Promise<number> {
     await Promise.all(this.#made.map((each) => each.stop()));
     for (const deafen of this.#deafen) deafen();
+    await this.disposeLog();
     return this.clock.waiting;
+  }
+
+  /** Moves the clock on until a condition holds. */
+  async pass(holds: () => boolean): Promise<void> {
+    while (!holds()) await this.clock.advance(100);
   }
 
   async rows<R extends Row>(table: Table<R>): Promise<R[]> {

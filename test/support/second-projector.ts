@@ -16,6 +16,7 @@ const projector = new Projector({
   projections: PROJECTIONS,
   clock: systemClock,
   random: Math.random,
+  owner: 'second',
 });
 await projector.start();
 process.stdout.write('started\n');

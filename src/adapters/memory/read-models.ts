@@ -1,3 +1,4 @@
+import type { Clock } from '../../ports/clock.js';
 import { Fault } from '../../ports/faults.js';
 import type { Position } from '../../ports/event-store.js';
 import type {
@@ -39,6 +40,9 @@ interface StoredTable {
 export class MemoryTables {
   readonly stored = new Map<string, StoredTable>();
   owner: OwnerRow | null = null;
+
+  /** The clock by which claims are past. */
+  constructor(readonly clock: Clock = systemClock) {}
 }
 
 /** Rows handed over by one step of a scan. */
@@ -175,7 +179,11 @@ export class MemoryReadModels implements ReadModels {
   }
 
   #claimed(): Claimed {
-    return { row: this.#tables.owner, nowMs: Date.parse(systemClock.now()), ours: this.#fence };
+    return {
+      row: this.#tables.owner,
+      nowMs: Date.parse(this.#tables.clock.now()),
+      ours: this.#fence,
+    };
   }
 
   #put(stored: StoredTable): void {

@@ -1,0 +1,113 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import type { Projector } from '../../src/application/projector.js';
+import { FakeClock } from '../support/fake-clock.js';
+import { Projecting } from '../support/projecting.js';
+import { Story } from '../support/events.js';
+
+/** Longer than a claim holds without being renewed. */
+const PAST_MS = 6_000;
+
+describe('one process folds, others stand by', () => {
+  let here: Projecting;
+  let first: Projector;
+  let second: Projector;
+
+  beforeEach(async () => {
+    here = await Projecting.begin();
+    await new Story('d1').created().saveTo(here.store);
+    first = await here.started({ owner: 'first' });
+    second = await here.started({ owner: 'second', readModels: here.beside() });
+  });
+  afterEach(async () => {
+    expect(await here.end()).toBe(0);
+  });
+
+  const ownerOf = async (projector: Projector): Promise<unknown> =>
+    (await projector.status())[0]?.owner;
+  const save = async (id: string): Promise<bigint> =>
+    (await new Story(id).created().saveTo(here.store)).position;
+  const passUntil = async (holds: () => boolean): Promise<void> => {
+    for (let n = 0; !holds() && n < 1000; n++) await here.clock.advance(10);
+    expect(holds()).toBe(true);
+  };
+
+  test('who came first folds; both tell who it is, and how often others asked', async () => {
+    expect([first.isOwner, second.isOwner]).toEqual([true, false]);
+    await here.clock.advance(3000);
+    const told = { name: 'first', denials: expect.any(Number) };
+    expect(await ownerOf(first)).toMatchObject({ ...told, isThisProcess: true });
+    expect(await ownerOf(second)).toMatchObject({ ...told, isThisProcess: false });
+    expect((await second.status())[0]).toMatchObject({ status: 'live', lagEvents: 0, parked: 0 });
+    const { denials } = (await ownerOf(second)) as { denials: number };
+    expect(denials).toBeGreaterThan(1);
+  });
+
+  test('a read at the one that stands by sees what the other has folded', async () => {
+    const position = await save('d2');
+    let visible = false;
+    void second.waitFor(position, 5000).then(() => (visible = true));
+    await passUntil(() => visible);
+    expect(second.position).toBe(position);
+    expect(await here.states()).toEqual({ d1: 'pending', d2: 'pending' });
+  });
+
+  test('a position that nobody shows in time is told as not visible yet', async () => {
+    const waiting = second.waitFor(10n ** 9n, 100);
+    void here.clock.advance(200);
+    await expect(waiting).rejects.toMatchObject({ code: 'NOT_YET_VISIBLE' });
+  });
+
+  test('when the one that folds stops, the other goes on at its next look', async () => {
+    await first.stop();
+    const position = await save('d2');
+    await passUntil(() => second.position === position);
+    expect(second.isOwner).toBe(true);
+    expect(await here.differences()).toBe(0);
+  });
+
+  test('one that is silent is overtaken, and what it writes later is refused', async () => {
+    await first.stop();
+    await passUntil(() => second.isOwner);
+    const frozen = new FakeClock();
+    await second.stop();
+    const third = here.projector({ owner: 'third', readModels: here.beside(), clock: frozen });
+    await third.start();
+    expect(third.isOwner).toBe(true);
+    const fourth = here.projector({ owner: 'fourth', readModels: here.beside() });
+    await fourth.start();
+    expect(fourth.isOwner).toBe(false);
+    await here.clock.advance(PAST_MS);
+    await passUntil(() => fourth.isOwner);
+    const position = await save('d2');
+    await passUntil(() => fourth.position === position && !third.isOwner);
+    expect(await ownerOf(fourth)).toMatchObject({ name: 'fourth' });
+    expect(await here.differences()).toBe(0);
+    expect(here.troubles).toEqual([]);
+  });
+
+  test('a rebuild that is asked for at one that stands by is done by the one that folds', async () => {
+    expect(await second.askRebuild('deployments')).toBe(true);
+    expect(await second.askRebuild('deployments')).toBe(true);
+    expect((await second.status())[0]?.status).toBe('rebuilding');
+    await here.clock.advance(2000);
+    expect((await here.readModels.checkpoints()).map(({ generation }) => generation)).toEqual([
+      'live',
+      'live',
+      'live',
+    ]);
+    expect(await second.askRebuild('nothing')).toBe(false);
+    expect(await here.differences()).toBe(0);
+  });
+
+  test('one that may not fold only looks on, also when nobody folds', async () => {
+    const onlooker = await here.started({ readModels: here.beside(), folds: false });
+    await first.stop();
+    await second.stop();
+    const position = await save('d2');
+    const waiting = onlooker.waitFor(position, 3000);
+    void here.clock.advance(PAST_MS);
+    await expect(waiting).rejects.toMatchObject({ code: 'NOT_YET_VISIBLE' });
+    expect(onlooker.isOwner).toBe(false);
+    expect(await ownerOf(onlooker)).toBeNull();
+  });
+});
