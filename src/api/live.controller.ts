@@ -61,12 +61,13 @@ export class LiveController {
     });
     const form = type === NDJSON_TYPE ? LINES : FRAMES;
     const body = new Stream({ pages, form, clock, stop: () => following.abort() }).readable;
-    // A buffering proxy would turn live into late.
+    // A buffering proxy would turn live into late. A connection that stayed open after its stream would
+    // hold up a service that stops.
     return {
       status: 200,
       type: `${type}; charset=utf-8`,
       body,
-      headers: { 'x-accel-buffering': 'no' },
+      headers: { 'x-accel-buffering': 'no', connection: 'close' },
     };
   }
 }

@@ -1,6 +1,5 @@
-import { beforeEach, describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { MemoryAuditJournal } from '../../src/adapters/memory/audit-journal.js';
-import { MemoryEventStore } from '../../src/adapters/memory/event-store.js';
 import { MemoryLeases } from '../../src/adapters/memory/leases.js';
 import {
   CreateDeployment,
@@ -18,13 +17,16 @@ import { Refused } from '../../src/application/refused.js';
 import type { DeploymentId } from '../../src/domain/event-schema.js';
 import type { EventStore } from '../../src/ports/event-store.js';
 import { FakeClock } from '../support/fake-clock.js';
+import { newLog } from '../support/log-under-test.js';
+import { eventsOf } from '../support/stored-events.js';
 
 const defaults = { heartbeatMs: 30_000, leaseMs: 90_000, startTimeoutMs: 90_000 };
 const alice = { id: 'alice', kind: 'human' } as const;
 const web = { deploymentId: 'web' };
 const first = { ...web, attemptId: 'a1' };
 
-let store: MemoryEventStore;
+let store: EventStore;
+let dispose: () => Promise<void>;
 let clock: FakeClock;
 let journal: MemoryAuditJournal;
 let path: CommandPath;
@@ -39,12 +41,13 @@ function pathOn(events: EventStore): CommandPath {
   return new CommandPath({ store: events, leases, journal, clock, scopes, defaults });
 }
 
-beforeEach(() => {
-  store = new MemoryEventStore();
+beforeEach(async () => {
+  ({ store, dispose } = await newLog());
   clock = new FakeClock();
   journal = new MemoryAuditJournal();
   path = pathOn(store);
 });
+afterEach(() => dispose());
 
 const create = (commandId?: string) =>
   path.execute(
@@ -66,10 +69,7 @@ async function codeOf(answer: Promise<unknown>): Promise<string> {
 }
 
 async function events(): Promise<string[]> {
-  const types: string[] = [];
-  for await (const page of store.read('deployment-web'))
-    types.push(...page.map(({ type }) => type));
-  return types;
+  return (await eventsOf(store.read('deployment-web'))).map(({ type }) => type);
 }
 
 describe('a receipt', () => {
@@ -79,7 +79,7 @@ describe('a receipt', () => {
       deploymentId: 'web',
       state: 'pending',
       revision: 1n,
-      position: 2n,
+      position: await store.head(),
       changed: true,
       replayed: false,
     });
@@ -145,7 +145,7 @@ describe('the same command id', () => {
   test('at the same moment has one effect and one answer', async () => {
     const answers = await Promise.all(Array.from({ length: 8 }, () => create('key')));
     expect(answers.filter(({ replayed }) => !replayed)).toHaveLength(1);
-    expect(new Set(answers.map(({ position }) => position))).toEqual(new Set([2n]));
+    expect(new Set(answers.map(({ position }) => position))).toEqual(new Set([await store.head()]));
     expect(await events()).toHaveLength(2);
   });
 });

@@ -7,14 +7,14 @@ import { deployments, type DeploymentRow } from '../../src/projections/deploymen
 import { defineProjection, type Projection } from '../../src/projections/projection.js';
 import { PROJECTIONS } from '../../src/projections/registry.js';
 import { Story } from '../support/events.js';
-import { settled } from '../support/fake-clock.js';
+import { settled, until } from '../support/fake-clock.js';
 import { Projecting } from '../support/projecting.js';
 
 describe('projector in trouble', () => {
   let here: Projecting;
   let projector: Projector;
-  beforeEach(() => {
-    here = new Projecting();
+  beforeEach(async () => {
+    here = await Projecting.begin();
     projector = here.projector();
   });
   afterEach(async () => {
@@ -32,15 +32,15 @@ describe('projector in trouble', () => {
       });
       projector = here.projector({ readModels: flaky });
       await projector.start();
-      await new Story('d1').created().saveTo(here.store);
-      await settled();
+      const { position } = await new Story('d1').created().saveTo(here.store);
+      await until(() => here.troubles.length > 0);
       expect(here.troubles).toHaveLength(1);
       expect((await projector.status())[0]).toMatchObject({
         status: 'degraded',
         lastError: 'no room',
         lagEvents: null,
       });
-      await here.clock.advance(10_000);
+      await here.pass(() => projector.position === position);
       expect(await here.states()).toEqual({ d1: 'pending' });
       expect(here.troubles).toHaveLength(3);
       expect((await projector.status())[0]).toMatchObject({ status: 'live', lastError: null });
@@ -59,9 +59,9 @@ describe('projector in trouble', () => {
       await projector.start();
       const story = new Story('d1').created();
       await story.saveTo(here.store);
-      await settled();
-      await story.opened('a1').started().saveTo(here.store);
-      await here.clock.advance(1000);
+      await until(() => here.troubles.length > 0);
+      const { position } = await story.opened('a1').started().saveTo(here.store);
+      await here.pass(() => projector.position === position);
       expect(await here.states()).toEqual({ d1: 'deploying' });
       expect(await here.differences()).toBe(0);
     });
@@ -76,10 +76,9 @@ describe('projector in trouble', () => {
       });
       projector = here.projector({ store: broken });
       await projector.start();
-      await settled();
-      await here.clock.advance(1000);
+      await until(() => here.troubles.length > 0);
       const { position } = await new Story('d1').created().saveTo(here.store);
-      await expect(projector.waitFor(position, 1000)).resolves.toBeUndefined();
+      await here.pass(() => projector.position === position);
     });
 
     test('two projectors on the same tables do no harm', async () => {
@@ -89,11 +88,13 @@ describe('projector in trouble', () => {
       await other.start();
       for (const story of stories) await story.saveTo(here.store);
       for (const story of stories) await story.opened('a1').started().saveTo(here.store);
-      await here.clock.advance(10_000);
+      const level = async (): Promise<void> => {
+        const head = await here.store.head();
+        await here.pass(() => projector.position === head && other.position === head);
+      };
+      await level();
       for (const story of stories) await story.ended('succeeded').saveTo(here.store);
-      await here.clock.advance(10_000);
-      const head = (await here.store.head())!;
-      expect([projector.position, other.position]).toEqual([head, head]);
+      await level();
       expect(Object.values(await here.states())).toEqual(Array(20).fill('ready'));
       expect(await here.differences()).toBe(0);
       expect(here.troubles).toEqual([]);
@@ -122,11 +123,12 @@ describe('projector in trouble', () => {
     const story = (): Story => new Story('d1').created().opened('a1').started().ended('failed');
 
     test('events that come again are passed over', async () => {
-      await story().saveTo(here.store);
+      const { position } = await story().saveTo(here.store);
       projector = here.projector({
         store: feedOf((events) => [...events, ...events.slice(1), ...events]),
       });
       await projector.start();
+      await until(() => projector.position === position);
       await settled();
       expect(await here.states()).toEqual({ d1: 'failed' });
       expect(await here.differences()).toBe(0);
@@ -134,26 +136,26 @@ describe('projector in trouble', () => {
     });
 
     test('events out of order within a delivery are put in order', async () => {
-      await story().saveTo(here.store);
+      const { position } = await story().saveTo(here.store);
       const backwards = feedOf((deliveries) => [
         { events: deliveries.flatMap(({ events }) => events).reverse(), caughtUp: true },
       ]);
       projector = here.projector({ store: backwards });
       await projector.start();
-      await settled();
+      await until(() => projector.position === position);
       expect(await here.states()).toEqual({ d1: 'failed' });
       expect(await here.differences()).toBe(0);
     });
 
     test('an event that is left out is noticed, and the log is asked again', async () => {
-      await story().saveTo(here.store);
+      const { position } = await story().saveTo(here.store);
       projector = here.projector({
         store: feedOf((events) => events.filter((_, n) => n !== 3)),
       });
       await projector.start();
-      await settled();
+      await until(() => here.troubles.length > 0);
+      await here.pass(() => projector.position === position);
       expect(here.troubles).toHaveLength(1);
-      await here.clock.advance(1000);
       expect(await here.states()).toEqual({ d1: 'failed' });
       expect(await here.differences()).toBe(0);
       expect(await here.readModels.parked()).toEqual([]);
@@ -171,9 +173,7 @@ describe('projector in trouble', () => {
       });
       projector = here.projector({ store: holed });
       await projector.start();
-      await settled();
-      await here.clock.advance(1000);
-      await projector.caughtUp;
+      await here.pass(() => projector.isCaughtUp);
       expect(await here.states()).toEqual({ d1: 'pending', d2: 'pending' });
       const parked = await here.readModels.parked();
       expect(parked.map(({ table }) => table).sort()).toEqual([
@@ -207,7 +207,7 @@ describe('projector in trouble', () => {
     test('an event that nobody can read parks its stream in every projection; others go on', async () => {
       await projector.start();
       const bad = new Story('d1').created().poisoned();
-      await bad.saveTo(here.store);
+      const spoiled = await bad.saveTo(here.store);
       await bad.opened('a1').started().saveTo(here.store);
       const good = new Story('d2').created().opened('a1').started();
       const { position } = await good.saveTo(here.store);
@@ -219,7 +219,7 @@ describe('projector in trouble', () => {
         generation: 'live',
         stream: 'deployment-d1',
         revision: 2n,
-        position: 3n,
+        position: spoiled.position,
         problem: 'unknown event type "deployment_hexed"',
         parkedAt: here.clock.now(),
       });
@@ -239,8 +239,7 @@ describe('projector in trouble', () => {
       });
       projector = here.projector({ readModels: dying });
       await projector.start();
-      await settled();
-      expect(await here.readModels.parked()).toHaveLength(3);
+      await until(async () => (await here.readModels.parked()).length === 3);
       await projector.stop();
       failing = false;
       const again = here.projector();

@@ -1,5 +1,4 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { MemoryEventStore } from '../../src/adapters/memory/event-store.js';
 import { MemoryReadModels } from '../../src/adapters/memory/read-models.js';
 import type { Projector } from '../../src/application/projector.js';
 import { Fault } from '../../src/ports/faults.js';
@@ -7,13 +6,14 @@ import { deployments, type DeploymentRow } from '../../src/projections/deploymen
 import type { Projection } from '../../src/projections/projection.js';
 import { PROJECTIONS } from '../../src/projections/registry.js';
 import { Story, newEvent } from '../support/events.js';
+import { newLog } from '../support/log-under-test.js';
 import { Projecting } from '../support/projecting.js';
 
 describe('projector', () => {
   let here: Projecting;
   let projector: Projector;
-  beforeEach(() => {
-    here = new Projecting();
+  beforeEach(async () => {
+    here = await Projecting.begin();
     projector = here.projector();
   });
   afterEach(async () => {
@@ -85,12 +85,12 @@ describe('projector', () => {
       expect(loaded).toEqual([1]);
     });
 
-    test('streams of others move the checkpoint and nothing else', async () => {
+    test('streams of others leave no trace in the tables, and no lag', async () => {
       const foreign = newEvent('deployment_created', { name: 'x' });
-      const { position } = await here.store.append('invoice-1', 'no_stream', [foreign]);
+      await here.store.append('invoice-1', 'no_stream', [foreign]);
       await projector.start();
       await projector.caughtUp;
-      expect(projector.position).toBe(position);
+      expect(projector.position).toBe(await here.store.head());
       expect(await here.states()).toEqual({});
     });
 
@@ -120,10 +120,11 @@ describe('projector', () => {
   describe('waiting for a position', () => {
     test('it ends when the position is visible', async () => {
       await projector.start();
-      const waiting = projector.waitFor(2n, 1000);
-      await new Story('d1').created().saveTo(here.store);
+      const waiting = projector.waitFor(1n, 1000);
+      const { position } = await new Story('d1').created().saveTo(here.store);
       await expect(waiting).resolves.toBeUndefined();
-      await expect(projector.waitFor(1n, 0)).resolves.toBeUndefined();
+      await expect(projector.waitFor(position, 1000)).resolves.toBeUndefined();
+      await expect(projector.waitFor(position, 0)).resolves.toBeUndefined();
     });
 
     test('it ends with NOT_YET_VISIBLE when the time is up', async () => {
@@ -145,24 +146,24 @@ describe('projector', () => {
 
     test('one projection can be waited for by itself', async () => {
       await projector.start();
-      await new Story('d1').created().saveTo(here.store);
-      await expect(projector.waitFor(2n, 1000, 'transitions')).resolves.toBeUndefined();
+      const { position } = await new Story('d1').created().saveTo(here.store);
+      await expect(projector.waitFor(position, 1000, 'transitions')).resolves.toBeUndefined();
     });
   });
 
   describe('start', () => {
     test('a log that is shorter than the read models is refused', async () => {
-      await new Story('d1').created().saveTo(here.store);
+      const { position } = await new Story('d1').created().saveTo(here.store);
       await projector.start();
       await projector.caughtUp;
       await projector.stop();
-      here.store = new MemoryEventStore();
-      const late = here.projector();
+      const { store, dispose } = await newLog();
+      const late = here.projector({ store });
       await expect(late.start()).rejects.toMatchObject({
         code: 'STORE_CORRUPT',
-        message:
-          'the log is shorter than the read models: it ends at nothing, but deployments has folded position 2',
+        message: `the log is shorter than the read models: it ends at nothing, but deployments has folded position ${String(position)}`,
       });
+      await dispose();
     });
 
     test('tables of a newer version are refused', async () => {
@@ -284,7 +285,8 @@ describe('projector', () => {
       await new Story('d2').created().opened('a1').saveTo(here.store);
       await here.clock.advance(7000);
       expect((await projector.status())[0]).toMatchObject({
-        lagEvents: 3,
+        // Exact where positions have no gaps; else as near as events are alike.
+        lagEvents: (await here.store.head()) === 5n ? 3 : expect.closeTo(3, -0.5),
         lagSeconds: 7,
         status: 'degraded',
         lastError: 'gone',

@@ -1,31 +1,49 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
-import { MemoryEventStore } from '../../src/adapters/memory/event-store.js';
 import { systemClock } from '../../src/adapters/system-clock.js';
 import { Tail, type Following } from '../../src/application/tail.js';
+import type { EventStore, Position } from '../../src/ports/event-store.js';
+import { until } from '../support/fake-clock.js';
+import { newLog } from '../support/log-under-test.js';
 
-let store: MemoryEventStore;
+let store: EventStore;
+let dispose: () => Promise<void>;
 let tail: Tail;
+let headsTold: number;
 const lengths = new Map<string, bigint>();
+/** Position of each event that was written, in the order of the log. */
+let written: Position[];
 
-beforeEach(() => {
-  store = new MemoryEventStore();
+beforeEach(async () => {
+  ({ store, dispose } = await newLog());
+  const head = store.head.bind(store);
+  headsTold = 0;
+  store.head = async () => {
+    const at = await head();
+    headsTold += 1;
+    return at;
+  };
   tail = new Tail(store, systemClock);
   lengths.clear();
+  written = [];
 });
-afterEach(() => tail.close());
+afterEach(async () => {
+  await tail.close();
+  await dispose();
+});
 
 async function write(count: number, stream = 'deployment-web'): Promise<void> {
   for (let n = 0; n < count; n += 1) {
     const at = lengths.get(stream);
     lengths.set(stream, (at ?? -1n) + 1n);
-    await store.append(stream, at ?? 'no_stream', [
+    const { position } = await store.append(stream, at ?? 'no_stream', [
       { id: randomUUID(), type: 'state_transition', data: '{}', metadata: '{}' },
     ]);
+    written.push(position);
   }
 }
 
-/** Positions of the next `count` events that a reader gets. */
+/** The next `count` events that a reader gets: the how many of all that were written, from 1. */
 async function take(
   count: number,
   following: Following,
@@ -33,7 +51,7 @@ async function take(
 ): Promise<number[]> {
   const seen: number[] = [];
   for await (const page of tail.follow(following)) {
-    seen.push(...page.map(({ position }) => Number(position)));
+    seen.push(...page.map(({ position }) => written.indexOf(position) + 1));
     if (seen.length >= count) break;
     await between?.();
   }
@@ -55,20 +73,21 @@ test('a reader from the start gets what is there, then what comes, each once and
 test('a reader without a place gets the next events only', async () => {
   await write(5);
   const reading = take(2, {});
-  await turn();
-  await turn();
+  await until(() => headsTold > 0);
   await write(2);
   expect(await reading).toEqual([6, 7]);
 });
 
 test('a reader resumes after a position without gap or repeat', async () => {
   await write(20);
-  expect(await take(10, { after: 10n })).toEqual(range(11, 20));
+  expect(await take(10, { after: written[9]! })).toEqual(range(11, 20));
 });
 
 test('a position beyond the end is refused', async () => {
   await write(3);
-  await expect(take(1, { after: 4n })).rejects.toMatchObject({ code: 'POSITION_INVALID' });
+  await expect(take(1, { after: written[2]! + 1n })).rejects.toMatchObject({
+    code: 'POSITION_INVALID',
+  });
 });
 
 test('a reader of one deployment gets that one alone', async () => {
@@ -93,8 +112,7 @@ test('a thousand readers share one subscription', async () => {
   const subscribe = store.subscribe.bind(store);
   store.subscribe = (from) => ((subscriptions += 1), subscribe(from));
   const readers = range(1, 1_000).map(() => take(10, {}));
-  await turn();
-  await turn();
+  await until(() => headsTold >= 1_000);
   await write(10);
   for (const seen of await Promise.all(readers)) expect(seen).toEqual(range(1, 10));
   expect(subscriptions).toBe(1);

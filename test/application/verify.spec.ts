@@ -6,12 +6,14 @@ import { deployments } from '../../src/projections/deployments.js';
 import { PROJECTIONS } from '../../src/projections/registry.js';
 import { transitions } from '../../src/projections/transitions.js';
 import { Story } from '../support/events.js';
+import { newLog } from '../support/log-under-test.js';
 import { Projecting } from '../support/projecting.js';
+import { eventsOf, one } from '../support/stored-events.js';
 
 describe('verification', () => {
   let here: Projecting;
   beforeEach(async () => {
-    here = new Projecting();
+    here = await Projecting.begin();
     await new Story('d1').created().opened('a1').started().ended('succeeded').saveTo(here.store);
     await new Story('d2').created({ policy: { leaseMs: 5000 } }).saveTo(here.store);
     const projector = await here.started();
@@ -40,10 +42,16 @@ describe('verification', () => {
     } as const;
     await here.readModels.commit([change]);
   };
+  /** Where the log has an event of a deployment. */
+  const placeOf = async (deploymentId: string, revision: bigint): Promise<bigint> => {
+    const range = { from: revision, limit: 1 };
+    return one(await eventsOf(here.store.read(`deployment-${deploymentId}`, range))).position;
+  };
   const rowOf = async (table: Table, key: readonly (string | bigint)[]): Promise<Row> =>
     (await here.readModels.load(table, 'live', [key]))[0]!;
 
   test('clean tables have no difference', async () => {
+    const position = await here.store.head();
     expect(await run()).toEqual(
       [
         ['deployments', 2],
@@ -51,7 +59,7 @@ describe('verification', () => {
         ['transitions', 4],
       ].map(([table, rows]) => ({
         table,
-        position: 9n,
+        position,
         rows,
         parked: 0,
         differences: [],
@@ -72,7 +80,7 @@ describe('verification', () => {
         key: ['d1'],
         kind: 'wrong',
         members: [{ member: 'state', expected: 'ready', found: 'failed' }],
-        since: { stream: 'deployment-d1', revision: 0n, position: 1n },
+        since: { stream: 'deployment-d1', revision: 0n, position: await placeOf('d1', 0n) },
       },
     ]);
   });
@@ -80,9 +88,9 @@ describe('verification', () => {
   test('a row that stood still is found, with the first event that it does not know', async () => {
     const projector = here.projector();
     const story = new Story('d3').created();
-    await story.saveTo(here.store);
+    const before = await story.saveTo(here.store);
     await projector.start();
-    await projector.waitFor(11n, 1000);
+    await projector.waitFor(before.position, 1000);
     const old = await rowOf(deployments, ['d3']);
     const { position } = await story.opened('a1').started().saveTo(here.store);
     await projector.waitFor(position, 1000);
@@ -92,7 +100,7 @@ describe('verification', () => {
       {
         key: ['d3'],
         kind: 'wrong',
-        since: { stream: 'deployment-d3', revision: 2n, position: 12n },
+        since: { stream: 'deployment-d3', revision: 2n, position: await placeOf('d3', 2n) },
       },
     ]);
   });
@@ -109,20 +117,21 @@ describe('verification', () => {
   });
 
   test('a transition that was altered is found', async () => {
-    const row = await rowOf(transitions, [2n]);
+    const position = await placeOf('d1', 1n);
+    const row = await rowOf(transitions, [position]);
     await plant(transitions, { ...row, to: 'ready', from: 'unknown', exitCode: 7 });
     const reports = await run();
     expect(reports[2]?.differences).toMatchObject([
       {
         table: 'transitions',
-        key: [2n],
+        key: [position],
         kind: 'wrong',
         members: [
           { member: 'from', expected: null, found: 'unknown' },
           { member: 'to', expected: 'pending', found: 'ready' },
           { member: 'exitCode', expected: null, found: 7 },
         ],
-        since: { position: 2n },
+        since: { position },
       },
     ]);
   });
@@ -137,9 +146,10 @@ describe('verification', () => {
   });
 
   test('a row that is not there is missing, from its first event on', async () => {
+    const to = (await here.store.head())!;
     await here.readModels.startNext(attempts);
     await here.readModels.commit([
-      { table: attempts, generation: 'next', rows: [], from: null, to: 9n },
+      { table: attempts, generation: 'next', rows: [], from: null, to },
     ]);
     await here.readModels.promoteNext(attempts);
     const reports = await run();
@@ -149,16 +159,17 @@ describe('verification', () => {
         key: ['d1', 'a1'],
         kind: 'missing',
         members: [],
-        since: { stream: 'deployment-d1', revision: 2n, position: 3n },
+        since: { stream: 'deployment-d1', revision: 2n, position: await placeOf('d1', 2n) },
       },
     ]);
   });
 
   test('a table is compared up to its checkpoint: what it has not folded yet is no lie', async () => {
+    const folded = await here.store.head();
     await new Story('d3').created().saveTo(here.store);
     const reports = await run();
     expect(reports.map(({ differencesTotal, position }) => [differencesTotal, position])).toEqual(
-      Array(3).fill([0, 9n]),
+      Array(3).fill([0, folded]),
     );
   });
 
@@ -238,12 +249,13 @@ describe('verification', () => {
 
   test('read models that are ahead of the log are refused', async () => {
     const projections = PROJECTIONS;
-    const { store } = new Projecting();
+    const { store, dispose } = await newLog();
     await expect(verify({ store, readModels: here.readModels, projections })).rejects.toMatchObject(
       {
         code: 'STORE_CORRUPT',
       },
     );
+    await dispose();
   });
 
   test('it can be aborted', async () => {

@@ -54,6 +54,11 @@ describe('a connection string', () => {
     expect(parsed.display).toBe('esdb://db:2113');
   });
 
+  it('sets our streams apart when it says so', () => {
+    expect(parseConnectionString('esdb://db').streamPrefix).toBe('');
+    expect(parseConnectionString('esdb://db?streamPrefix=staging-').streamPrefix).toBe('staging-');
+  });
+
   it('names certificates, which are read', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'shipslog-certificates-'));
     const [ca, certificate, key] = ['ca', 'user', 'key'].map((name) => join(folder, name));
@@ -80,6 +85,12 @@ describe('a connection string', () => {
     ['with an unknown preference', 'esdb://a,b?nodePreference=best', /leader, follower, random/],
     ['that would not verify', 'esdb://db?tlsVerifyCert=false', /no effect/],
     ['with a missing certificate', 'esdb://db?tlsCAFile=/nowhere/ca.crt', /can not be read/],
+    ['with a prefix of the server', 'esdb://db?streamPrefix=$a', /streamPrefix is 1 to 64 letters/],
+    [
+      'with a prefix that hides',
+      'esdb://db?streamPrefix=deployment-',
+      /does not contain deployment-/,
+    ],
     ['with half a pair', `esdb://db?userCertFile=${import.meta.filename}`, /belong together/],
   ])('%s is refused in one line that shows no secret', (_, text, message) => {
     const failure = (() => {

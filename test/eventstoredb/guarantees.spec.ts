@@ -6,7 +6,14 @@ import { systemClock } from '../../src/adapters/system-clock.js';
 import type { EventStore } from '../../src/ports/event-store.js';
 import { TestServer } from '../support/eventstoredb/server.js';
 import type { AppendFault } from '../support/eventstoredb/switchboard.js';
-import { eventsOf, idsOf, newEvents, newStream } from '../support/stored-events.js';
+import {
+  eventsOf,
+  firstOf,
+  idsOf,
+  newEvents,
+  newStream,
+  within,
+} from '../support/stored-events.js';
 
 /* What the port makes of each guarantee of the server, and of each way in which it fails. */
 
@@ -31,6 +38,28 @@ afterEach(() => store.close());
 afterAll(async () => {
   await client.dispose();
   await server.stop();
+});
+
+describe('services that share a server', () => {
+  it('are set apart by the prefix of their streams: neither sees what the other one writes', async () => {
+    const staging = await open(`${server.url}&streamPrefix=staging-`);
+    try {
+      const stream = newStream();
+      const [ours, theirs] = [newEvents(2), newEvents()];
+      await store.append(stream, 'no_stream', ours);
+      const { position } = await staging.append(stream, 'no_stream', theirs);
+      await store.append(stream, 1n, newEvents());
+      expect(idsOf(await eventsOf(staging.read(stream)))).toEqual(idsOf(theirs));
+      const inLog = await eventsOf(staging.readAll());
+      expect(inLog.map((each) => [each.stream, each.id])).toEqual([[stream, theirs[0]?.id]]);
+      expect(await staging.head()).toBe(position);
+      const delivery = await firstOf(staging.subscribe());
+      expect(delivery?.events).toEqual(inLog);
+      expect(within([stream], await eventsOf(store.readAll()))).toHaveLength(3);
+    } finally {
+      await staging.close();
+    }
+  });
 });
 
 describe('an append whose answer was lost', () => {

@@ -2,6 +2,7 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { HttpApplicationOptions } from '../../src/http-application.js';
 import { createHttpApplication } from '../../src/http-application.js';
 import { ManualClock } from '../../src/adapters/memory/manual-clock.js';
+import { newLogPlace } from './log-under-test.js';
 import {
   ShipslogRuntime,
   ShipslogTestingModule,
@@ -28,13 +29,18 @@ export interface Answered {
 
 export const AS_HUMAN = { 'x-shipslog-actor': 'human:alice' } as const;
 
-/** The service in memory behind its HTTP interface, with a clock that moves by hand. */
+/** The service, its read models in memory, behind its HTTP interface, with a clock that moves by hand. */
 export class TestApi {
+  readonly runtime: ShipslogRuntime;
+  readonly clock: ManualClock;
+
   constructor(
     readonly app: NestFastifyApplication,
-    readonly runtime: ShipslogRuntime,
-    readonly clock: ManualClock,
-  ) {}
+    private readonly releaseLog: () => Promise<void>,
+  ) {
+    this.runtime = app.get(ShipslogRuntime, { strict: false });
+    this.clock = app.get(ManualClock, { strict: false });
+  }
 
   async ask(method: string, url: string, { body, headers = {} }: Asked = {}): Promise<Answered> {
     const isRaw = typeof body === 'string' || Buffer.isBuffer(body);
@@ -76,6 +82,7 @@ export class TestApi {
 
   async close(): Promise<void> {
     await this.app.close();
+    await this.releaseLog();
   }
 }
 
@@ -84,15 +91,18 @@ export async function startApi(
   options: Omit<ShipslogOptions, 'clock'> = {},
   http: Partial<HttpApplicationOptions> = {},
 ): Promise<TestApi> {
-  const app = await createHttpApplication(ShipslogTestingModule.forRoot(options), {
-    host: '127.0.0.1',
-    logger: false,
-    ...http,
-  });
+  const { location: eventStore, release } = await newLogPlace();
+  const app = await createHttpApplication(
+    ShipslogTestingModule.forRoot({ eventStore, ...options }),
+    {
+      host: '127.0.0.1',
+      logger: false,
+      ...http,
+    },
+  );
   await app.init();
   await app.getHttpAdapter().getInstance().ready();
-  const runtime = app.get(ShipslogRuntime, { strict: false });
-  return new TestApi(app, runtime, app.get(ManualClock, { strict: false }));
+  return new TestApi(app, release);
 }
 
 function answered(

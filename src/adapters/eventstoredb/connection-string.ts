@@ -7,6 +7,7 @@ import type {
   GossipClusterOptions,
   SingleNodeOptions,
 } from '@eventstore/db-client';
+import { STREAM_PREFIX } from '../../ports/event-store.js';
 
 /** What the client is made with. */
 export interface ClientSettings {
@@ -21,6 +22,8 @@ export interface ConnectionString {
   readonly display: string;
   /** Silence after which the client pings the server. Milliseconds. */
   readonly keepAliveMs: number;
+  /** What stands before the names of our streams on the server, so that services can share one; may be empty. */
+  readonly streamPrefix: string;
   /**
    * Settings for a client; no two ordinals share a TCP connection. A node to avoid is one that has just
    * failed: others are asked who leads, unless there are none.
@@ -44,6 +47,8 @@ const KNOWN: ReadonlySet<string> = new Set([
   ...['connectionname', 'keepaliveinterval', 'keepalivetimeout', 'nodepreference'],
   ...['discoveryinterval', 'gossiptimeout', 'maxdiscoverattempts'],
   ...['tls', 'tlsverifycert', 'tlscafile', 'usercertfile', 'userkeyfile'],
+  // Ours, not the client's.
+  'streamprefix',
   // Of no effect here: appends have a time limit of their own, and their failures are always told.
   ...['defaultdeadline', 'throwonappendfailure'],
 ]);
@@ -74,6 +79,7 @@ export function parseConnectionString(text: string): ConnectionString {
   return {
     display,
     keepAliveMs,
+    streamPrefix: streamPrefixOf(options, display),
     toClient: (ordinal, avoid) => {
       const others = endpoints.filter(
         ({ address, port }) => `${address}:${String(port)}` !== avoid,
@@ -139,6 +145,20 @@ function keepAliveOf(options: Options, display: string): number {
     );
   }
   return interval;
+}
+
+/** A name of the server's own begins with `$`; one with `deployment-` in it could hold streams of others. */
+function streamPrefixOf(options: Options, display: string): string {
+  const prefix = options.get('streamprefix') ?? '';
+  if (
+    prefix === '' ||
+    (/^[A-Za-z0-9][\w.-]{0,63}$/.test(prefix) && !prefix.includes(STREAM_PREFIX))
+  ) {
+    return prefix;
+  }
+  throw new Error(
+    `${display}: streamPrefix is 1 to 64 letters, digits and . _ -, begins with a letter or digit, and does not contain ${STREAM_PREFIX}`,
+  );
 }
 
 function discoveryOf(options: Options, display: string): object {

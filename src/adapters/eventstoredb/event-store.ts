@@ -27,7 +27,8 @@ import { Session } from './session.js';
 export interface EventStoreDBOptions {
   /**
    * Connection string: `esdb://host:2113?tls=false` for one node, several hosts with commas or
-   * `esdb+discover://` for a cluster, credentials as `user:password@`, certificates by `tlsCAFile`.
+   * `esdb+discover://` for a cluster, credentials as `user:password@`, certificates by `tlsCAFile`;
+   * `streamPrefix` sets our streams apart from those of another service on the same server.
    */
   readonly url: string;
   readonly clock: Clock;
@@ -114,6 +115,7 @@ class EventStoreDB implements EventStore {
       clock,
       random,
       timeoutMs: timeoutOf(options, 'readTimeoutMs'),
+      streamPrefix: server.streamPrefix,
     });
     this.#appends = new Appends({
       session: this.#appending,
@@ -145,11 +147,12 @@ class EventStoreDB implements EventStore {
   ): Promise<Appended> {
     assertAppendable(events);
     if (this.#ends.size > 0) await Promise.allSettled(this.#ends);
-    return this.#appends.append({ stream, expected, events }, sizeOf(events));
+    const name = this.#server.streamPrefix + stream;
+    return this.#appends.append({ stream: name, expected, events }, sizeOf(events));
   }
 
   read(stream: string, range: StreamRange = {}): AsyncGenerator<readonly RecordedEvent[]> {
-    return this.#reads.stream(stream, range);
+    return this.#reads.stream(this.#server.streamPrefix + stream, range);
   }
 
   readAll(range: LogRange = {}): AsyncGenerator<readonly RecordedEvent[]> {
@@ -168,6 +171,7 @@ class EventStoreDB implements EventStore {
         clock: this.#clock,
         random: this.#random,
         silenceMs: this.#silenceMs,
+        streamPrefix: this.#server.streamPrefix,
         closed: this.#closed.signal,
       },
       subscription,

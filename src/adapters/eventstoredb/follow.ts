@@ -23,6 +23,8 @@ export interface FollowOptions {
   readonly random: () => number;
   /** Silence after which it is looked whether events are missing. Milliseconds. */
   readonly silenceMs: number;
+  /** What the server's names of our streams begin with. */
+  readonly streamPrefix: string;
   /** Aborted when the store is closed. */
   readonly closed: AbortSignal;
 }
@@ -89,11 +91,12 @@ export class Follower {
   async #begin(): Promise<Feed | null> {
     try {
       await this.#assertWithinLog();
-      const connection = await this.#options.session.connection();
-      const feed = new Feed(connection);
+      const { session, streamPrefix } = this.#options;
+      const connection = await session.connection();
+      const feed = new Feed(connection, streamPrefix);
       const request = followRequest({
         after: this.#last === 0n ? null : this.#last,
-        prefix: STREAM_PREFIX,
+        prefix: streamPrefix + STREAM_PREFIX,
         checkpointEvery: CHECKPOINT_EVERY,
       });
       await connection.read(request, false, (call) => feed.begin(call));
@@ -216,7 +219,10 @@ class Feed {
   #isWaking = false;
   #wake: () => void = () => undefined;
 
-  constructor(readonly connection: Connection) {}
+  constructor(
+    readonly connection: Connection,
+    private readonly streamPrefix: string,
+  ) {}
 
   /** Why it is over; null while it is not, and when it was left. */
   get problem(): unknown {
@@ -286,7 +292,7 @@ class Feed {
 
   #hold(event: ReadResp.ReadEvent): void {
     try {
-      const recorded = toRecorded(event);
+      const recorded = toRecorded(event, this.streamPrefix);
       this.#events.push(recorded);
       this.#heldBytes += recorded.data.length + recorded.metadata.length;
     } catch (error) {

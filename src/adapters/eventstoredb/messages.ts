@@ -6,13 +6,7 @@ import type {
   ReadReq,
   ReadResp,
 } from '@eventstore/db-client/generated/streams_pb.js';
-import {
-  STREAM_PREFIX,
-  type NewEvent,
-  type Position,
-  type RecordedEvent,
-  type Revision,
-} from '../../ports/event-store.js';
+import type { NewEvent, Position, RecordedEvent, Revision } from '../../ports/event-store.js';
 import { Fault } from '../../ports/faults.js';
 
 const JSON_TYPE = 'application/json';
@@ -117,8 +111,8 @@ function toProposed({ id, type, data, metadata }: NewEvent): BatchAppendReq.Prop
   return proposed;
 }
 
-/** An event of a read, with its bytes as text just as they are stored. */
-export function toRecorded(read: ReadResp.ReadEvent): RecordedEvent {
+/** An event of a read, with its bytes as text just as they are stored, and its stream without the prefix. */
+export function toRecorded(read: ReadResp.ReadEvent, streamPrefix: string): RecordedEvent {
   const recorded = read.getEvent();
   if (recorded === undefined) throw new Fault('STORE_FOREIGN', 'a read gave a link without event');
   const position = BigInt(recorded.getCommitPosition());
@@ -127,7 +121,9 @@ export function toRecorded(read: ReadResp.ReadEvent): RecordedEvent {
     type: recorded.getMetadataMap().get('type') ?? '',
     data: textOf(recorded.getData_asU8()),
     metadata: textOf(recorded.getCustomMetadata_asU8()),
-    stream: textOf(recorded.getStreamIdentifier()?.getStreamName_asU8() ?? NO_BYTES),
+    stream: textOf(recorded.getStreamIdentifier()?.getStreamName_asU8() ?? NO_BYTES).slice(
+      streamPrefix.length,
+    ),
     revision: BigInt(recorded.getStreamRevision()),
     position,
   };
@@ -140,13 +136,11 @@ export function positionOf(read: ReadResp.ReadEvent): Position {
   return BigInt(read.getEvent()?.getCommitPosition() ?? 0);
 }
 
-/** Whether an event is of one of our streams; told by bytes, since a log may hold many that are not. */
-export function isOurs(read: ReadResp.ReadEvent): boolean {
+/** Whether an event's stream begins with these bytes; a log may hold many that do not. */
+export function isWithin(read: ReadResp.ReadEvent, prefix: Uint8Array): boolean {
   const stream = read.getEvent()?.getStreamIdentifier()?.getStreamName_asU8() ?? NO_BYTES;
-  return PREFIX_BYTES.every((byte, n) => stream[n] === byte);
+  return prefix.every((byte, n) => stream[n] === byte);
 }
-
-const PREFIX_BYTES = Buffer.from(STREAM_PREFIX);
 
 function textOf(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');

@@ -1,6 +1,7 @@
 import type { ReadReq, ReadResp } from '@eventstore/db-client/generated/streams_pb.js';
 import { sleep, type Clock } from '../../ports/clock.js';
 import {
+  STREAM_PREFIX,
   type LogRange,
   type Position,
   type RecordedEvent,
@@ -11,7 +12,7 @@ import { Fault } from '../../ports/faults.js';
 import type { Connection } from './connection.js';
 import { isNotLeader, isRefused, readFault, streamDeleted } from './failures.js';
 import {
-  isOurs,
+  isWithin,
   logRequest,
   positionOf,
   streamRequest,
@@ -29,6 +30,8 @@ export interface ReadsOptions {
   readonly random: () => number;
   /** How long the server may be silent during a read. Milliseconds. */
   readonly timeoutMs: number;
+  /** What the server's names of our streams begin with. */
+  readonly streamPrefix: string;
 }
 
 /** Events of one page: one round trip, a few hundred KiB at the usual size. */
@@ -56,10 +59,12 @@ interface LogPage {
 /** Reads pages. Everything is asked of the leader, so that what was acknowledged is seen. */
 export class Reads {
   readonly #options: ReadsOptions;
+  readonly #ours: Uint8Array;
   #known: KnownEnd = NOTHING_KNOWN;
 
   constructor(options: ReadsOptions) {
     this.#options = options;
+    this.#ours = Buffer.from(options.streamPrefix + STREAM_PREFIX);
   }
 
   /** The last event of ours that is known; 0 when none is. */
@@ -67,7 +72,7 @@ export class Reads {
     return this.#known.head ?? 0n;
   }
 
-  /** Reads a stream in pages; none when there is no such stream. */
+  /** Reads a stream, by the server's name, in pages; none when there is no such stream. */
   async *stream(stream: string, range: StreamRange): AsyncGenerator<readonly RecordedEvent[]> {
     let rest: StreamRange | null = range;
     while (rest !== null) {
@@ -120,7 +125,10 @@ export class Reads {
     let range: PageRange<Position> = { from: 'end', count: HEAD_PAGE_MIN, backward: true };
     let upTo: Position | null = null;
     while (true) {
-      const page: readonly Place[] = await this.#page(logRequest(range), placeOf);
+      const page: readonly Place[] = await this.#page(logRequest(range), (event) => ({
+        position: positionOf(event),
+        isOurs: isWithin(event, this.#ours),
+      }));
       upTo ??= this.#beginKnowing(page);
       const [found, last] = [positionOfFirst(page.filter(({ isOurs }) => isOurs)), page.at(-1)];
       if (found > this.#known.upTo) return this.#know({ upTo, head: found });
@@ -150,15 +158,13 @@ export class Reads {
   }
 
   async #streamPage(stream: string, range: PageRange<Revision>): Promise<readonly RecordedEvent[]> {
-    const page = await this.#attempt(streamRequest(stream, range), toRecorded, stream);
+    const { streamPrefix } = this.#options;
+    const take = (event: ReadResp.ReadEvent): RecordedEvent => toRecorded(event, streamPrefix);
+    const page = await this.#attempt(streamRequest(stream, range), take, stream);
     if (page !== null) return page;
     // Deleted and missing look alike; that a history was hidden must not pass for its absence.
     const settingsRange: PageRange<Revision> = { from: 'end', count: 1, backward: true };
-    const settings = await this.#attempt(
-      streamRequest(`$$${stream}`, settingsRange),
-      toRecorded,
-      stream,
-    );
+    const settings = await this.#attempt(streamRequest(`$$${stream}`, settingsRange), take, stream);
     const before = /"\$tb":\s*(\d{1,19})\b/.exec(settings?.[0]?.data ?? '')?.[1] ?? 0;
     if (BigInt(before) === DELETED_BEFORE) throw streamDeleted(stream);
     return [];
@@ -175,8 +181,8 @@ export class Reads {
     let last = after;
     const page = await this.#page(request, (event) => {
       last = positionOf(event);
-      const isWanted = last > after && last <= upTo && isOurs(event);
-      return isWanted ? toRecorded(event) : null;
+      const isWanted = last > after && last <= upTo && isWithin(event, this.#ours);
+      return isWanted ? toRecorded(event, this.#options.streamPrefix) : null;
     });
     const events = page.filter((event) => event !== null);
     return { events, last: page.length === count ? last : null };
@@ -220,10 +226,6 @@ export class Reads {
 interface Place {
   readonly position: Position;
   readonly isOurs: boolean;
-}
-
-function placeOf(event: ReadResp.ReadEvent): Place {
-  return { position: positionOf(event), isOurs: isOurs(event) };
 }
 
 /**
