@@ -37,9 +37,9 @@ const ADAPTER = [
 /** The drivers of each adapter; a folder without a line has none. `sql` is shared dialect code. */
 const DRIVERS = {
   eventstoredb: packages('@eventstore/db-client'),
-  postgres: [...packages('pg', '@types/pg', 'kysely'), '^src/adapters/sql/'],
-  sqlite: [...packages('@photostructure/sqlite', 'kysely'), '^src/adapters/sql/'],
-  sql: packages('kysely'),
+  postgres: [...packages('pg', '@types/pg'), '^src/adapters/sql/'],
+  sqlite: [...packages('@photostructure/sqlite'), '^src/adapters/sql/'],
+  sql: [],
 };
 const drivenAdapters = Object.keys(DRIVERS).join('|');
 

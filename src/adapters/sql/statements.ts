@@ -22,9 +22,28 @@ export interface Sql {
   readonly values: readonly SqlValue[];
 }
 
+/** Takes a value to be bound; answers its placeholder. */
+type Bind = (value: SqlValue) => string;
+
+/** A column by its quoted name. */
+interface Column {
+  readonly column: string;
+  readonly type: ColumnType;
+  /** Its type in the words of the database. */
+  readonly storedAs: string;
+}
+
 /** Where databases differ. `column` and `value` are pieces of SQL, safe as they are given. */
 export interface Dialect {
+  /** Where the tables are; null where a database has no schemas. */
+  readonly schema: string | null;
   readonly types: Readonly<Record<ColumnType, string>>;
+  /** How an index of a `json` column, which serves `member`, is made; null where there is none. */
+  readonly memberIndex: {
+    /** The type of a column that has one. */
+    readonly type: string;
+    readonly on: (column: string) => string;
+  } | null;
   /** The type of a single key column of integers; the table may then be stored in its order. */
   readonly integerKey: string;
   /** What follows the closing bracket of `create table`. */
@@ -39,9 +58,12 @@ export interface Dialect {
   /** The column equals one of a list that is bound as one value. */
   oneOf(column: string, value: string): string;
   listValue(words: readonly string[]): SqlValue;
-  /** The text of a member of a json column; the name is bound as `memberValue` gives it. */
-  member(column: string, value: string): string;
-  memberValue(name: string): SqlValue;
+  /** A json column holds an object with this member of text. */
+  member(
+    column: string,
+    is: { readonly member: string; readonly equals: string },
+    bind: Bind,
+  ): string;
   encode(type: ColumnType, value: unknown): SqlValue;
   decode(type: ColumnType, value: unknown): unknown;
 }
@@ -54,6 +76,11 @@ function quoted(name: string): string {
 /** The table that holds a generation of rows. */
 function nameOf({ name }: Table, generation: Generation): string {
   return generation === 'live' ? name : `${name}_next`;
+}
+
+/** A table of a database, quoted, with its schema. */
+function placed(name: string, { schema }: Dialect): string {
+  return schema === null ? quoted(name) : `${quoted(schema)}.${quoted(name)}`;
 }
 
 /** The column of a row's member: `deploymentId` → `deployment_id`. */
@@ -89,42 +116,80 @@ export class TableSql<R extends Row = Row> {
     if (odd !== undefined) throw new Error(`"${odd}" is no name of a column`);
   }
 
-  /**
-   * The table and its indexes. Names of indexes carry the number of the build: they outlive the renaming
-   * of their table and would otherwise be in the way of the next one.
-   */
-  create(generation: Generation, build: number): readonly string[] {
+  /** A generation's table, without its indexes. */
+  create(generation: Generation): string {
     const { table, dialect } = this;
     const rowid = table.key.length === 1 && this.#isWhole(table.key[0]);
     const columns = this.members.map((member) => {
       if (rowid && member === table.key[0]) return `${this.#column(member)} ${dialect.integerKey}`;
-      const { type, nullable } = table.columns[member];
-      return `${this.#column(member)} ${dialect.types[type]}${nullable === true ? '' : ' not null'}`;
+      const nullable = table.columns[member].nullable === true ? '' : ' not null';
+      return `${this.#column(member)} ${this.#typeOf(member)}${nullable}`;
     });
     if (!rowid) columns.push(`primary key (${this.#list(table.key)})`);
-    const name = quoted(nameOf(table, generation));
-    return [
-      `create table ${name} (${columns.join(', ')})${dialect.tableOptions}`,
-      ...table.indexes.map((members, n) => {
-        const index = quoted(`${table.name}_build${String(build)}_index${String(n + 1)}`);
-        return `create index ${index} on ${name} (${this.#list(members)})`;
-      }),
-    ];
+    return `create table ${this.place(generation)} (${columns.join(', ')})${dialect.tableOptions}`;
+  }
+
+  /**
+   * The indexes of a generation. Their names carry the number of the build: they outlive the renaming of
+   * their table and would otherwise be in the way of the next one.
+   */
+  createIndexes(generation: Generation, build: number): readonly string[] {
+    const { table, dialect } = this;
+    return table.indexes.flatMap((members, n) => {
+      const index = quoted(`${table.name}_build${String(build)}_index${String(n + 1)}`);
+      const [first] = members;
+      const on =
+        first !== undefined && this.#isJson(first)
+          ? dialect.memberIndex?.on(this.#column(first))
+          : ` (${this.#list(members)})`;
+      return on === undefined
+        ? []
+        : [`create index if not exists ${index} on ${this.place(generation)}${on}`];
+    });
   }
 
   drop(generation: Generation): string {
-    return `drop table if exists ${quoted(nameOf(this.table, generation))}`;
+    return `drop table if exists ${this.place(generation)}`;
   }
 
   /** `next` becomes `live`; the old `live` must be gone. */
   rename(): string {
-    const { table } = this;
-    return `alter table ${quoted(nameOf(table, 'next'))} rename to ${quoted(nameOf(table, 'live'))}`;
+    return `alter table ${this.place('next')} rename to ${quoted(nameOf(this.table, 'live'))}`;
+  }
+
+  /** The table of a generation, quoted. */
+  place(generation: Generation): string {
+    return placed(nameOf(this.table, generation), this.dialect);
+  }
+
+  /** The columns of the table, or of some members: each quoted, with its type here and in the database. */
+  columns(members: readonly (keyof R & string)[] = this.members): readonly Column[] {
+    return members.map((member) => ({
+      column: this.#column(member),
+      type: this.table.columns[member].type,
+      storedAs: this.#typeOf(member),
+    }));
   }
 
   /** Inserts or replaces one row; bind `encode(row)`. */
   upsert(generation: Generation): string {
-    return this.#once(`upsert ${generation}`, () => this.#upsert(generation));
+    return this.#once(`upsert ${generation}`, () => {
+      const values = this.members.map((_, n) => this.dialect.placeholder(n + 1));
+      return this.upsertFrom(generation, `values (${values.join(', ')})`);
+    });
+  }
+
+  /** Inserts or replaces the rows of a source, which has all columns in their order and each key once. */
+  upsertFrom(generation: Generation, source: string): string {
+    const { table, members } = this;
+    const set = members
+      .filter((member) => !table.key.includes(member))
+      .map((member) => `${this.#column(member)} = excluded.${this.#column(member)}`)
+      .join(', ');
+    return (
+      `insert into ${this.place(generation)} (${this.#list(members)}) ${source} ` +
+      `on conflict (${this.#list(table.key)}) do ${set === '' ? 'nothing' : `update set ${set}`}`
+    );
   }
 
   /** One row by its key. */
@@ -150,7 +215,7 @@ export class TableSql<R extends Row = Row> {
     const { text, values } = this.#where(where);
     const column = this.#column(member);
     const also = text === '' ? ' where' : `${text} and`;
-    const from = quoted(nameOf(this.table, 'live'));
+    const from = this.place('live');
     return {
       text: `select ${column}, count(*) from ${from}${also} ${column} is not null group by ${column}`,
       values,
@@ -191,19 +256,6 @@ export class TableSql<R extends Row = Row> {
     return this.table.key.map((member) => row[member] as string | bigint);
   }
 
-  #upsert(generation: Generation): string {
-    const { table, members } = this;
-    const values = members.map((_, n) => this.dialect.placeholder(n + 1)).join(', ');
-    const set = members
-      .filter((member) => !table.key.includes(member))
-      .map((member) => `${this.#column(member)} = excluded.${this.#column(member)}`)
-      .join(', ');
-    return (
-      `insert into ${quoted(nameOf(table, generation))} (${this.#list(members)}) values (${values}) ` +
-      `on conflict (${this.#list(table.key)}) do ${set === '' ? 'nothing' : `update set ${set}`}`
-    );
-  }
-
   #selectByKey(generation: Generation): string {
     const { table, dialect } = this;
     const keyIs = table.key.map(
@@ -220,12 +272,12 @@ export class TableSql<R extends Row = Row> {
 
   #where(conditions: readonly Condition<R>[]): Sql {
     const values: SqlValue[] = [];
-    const bind = (value: SqlValue): string => this.dialect.placeholder(values.push(value));
+    const bind: Bind = (value) => this.dialect.placeholder(values.push(value));
     const texts = conditions.map((condition) => this.#condition(condition, bind));
     return { text: texts.length === 0 ? '' : ` where ${texts.join(' and ')}`, values };
   }
 
-  #condition(condition: Condition<R>, bind: (value: SqlValue) => string): string {
+  #condition(condition: Condition<R>, bind: Bind): string {
     const { dialect } = this;
     const column = this.#column(condition.column);
     if ('is' in condition) {
@@ -240,12 +292,11 @@ export class TableSql<R extends Row = Row> {
     if (!JSON_MEMBER_NAME.test(condition.member)) {
       throw new Error(`"${condition.member}" is no name of a member that can be asked for`);
     }
-    const member = dialect.member(column, bind(dialect.memberValue(condition.member)));
-    return `${member} = ${bind(condition.equals)}`;
+    return dialect.member(column, condition, bind);
   }
 
   #select(generation: Generation): string {
-    return `select ${this.#list(this.members)} from ${quoted(nameOf(this.table, generation))}`;
+    return `select ${this.#list(this.members)} from ${this.place(generation)}`;
   }
 
   #list(members: readonly string[]): string {
@@ -258,6 +309,19 @@ export class TableSql<R extends Row = Row> {
       throw new Error(`${this.table.name} has no column "${member}"`);
     }
     return quoted(columnOf(member));
+  }
+
+  #typeOf(member: keyof R & string): string {
+    const { indexes } = this.table;
+    const isIndexed = this.#isJson(member) && indexes.some(([first]) => first === member);
+    const { memberIndex, types } = this.dialect;
+    return isIndexed && memberIndex !== null
+      ? memberIndex.type
+      : types[this.table.columns[member].type];
+  }
+
+  #isJson(member: keyof R & string): boolean {
+    return this.table.columns[member].type === 'json';
   }
 
   #isWhole(member: (keyof R & string) | undefined): boolean {
@@ -285,7 +349,7 @@ export function bookkeepingSql(dialect: Dialect): {
 } {
   const { types, tableOptions } = dialect;
   const [text, whole] = [`${types.text} not null`, `${types.bigint} not null`];
-  const [at, streams, owner] = [quoted(CHECKPOINTS), quoted(PARKED), quoted(OWNER)];
+  const [at, streams, owner] = [CHECKPOINTS, PARKED, OWNER].map((name) => placed(name, dialect));
   const ownerColumns = ['owner', 'fence', 'since_ms', 'renewed_at_ms', 'ttl_ms', 'denials'];
   const p = (n: number): string => dialect.placeholder(n);
   const list = (columns: readonly string[]): string => columns.map(quoted).join(', ');

@@ -3,7 +3,9 @@ import type { Dialect, SqlValue } from '../sql/statements.js';
 
 /** How SQLite says it. Tables are strict: a value of the wrong type is refused, never converted. */
 export const sqliteDialect: Dialect = {
+  schema: null,
   types: { text: 'text', integer: 'integer', bigint: 'integer', boolean: 'integer', json: 'text' },
+  memberIndex: null,
   integerKey: 'integer primary key',
   tableOptions: ' strict',
   nowMs: "cast(unixepoch('subsec') * 1000 as integer)",
@@ -12,8 +14,8 @@ export const sqliteDialect: Dialect = {
   contains: (column, value) => `instr(${column}, ${value}) > 0`,
   oneOf: (column, value) => `${column} in (select value from json_each(${value}))`,
   listValue: (words) => JSON.stringify(words),
-  member: (column, value) => `json_extract(${column}, ${value})`,
-  memberValue: (name) => `$."${name}"`,
+  member: (column, { member, equals }, bind) =>
+    `json_extract(${column}, ${bind(`$."${member}"`)}) = ${bind(equals)}`,
   encode,
   decode,
 };

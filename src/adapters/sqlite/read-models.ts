@@ -274,7 +274,9 @@ class SqliteReadModels implements ReadModels {
   }
 
   #create(table: Table, generation: Generation, build: number): void {
-    for (const text of this.#sqlOf(table).create(generation, build)) this.#database.exec(text);
+    const sql = this.#sqlOf(table);
+    this.#database.exec(sql.create(generation));
+    for (const text of sql.createIndexes(generation, build)) this.#database.exec(text);
     this.#run(BOOKKEEPING.place, [table.name, generation, table.version, build]);
   }
 

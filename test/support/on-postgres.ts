@@ -1,0 +1,8 @@
+import { test } from '@jest/globals';
+import { postgresIsThere } from './postgres.js';
+
+/** Runs specs that need a PostgreSQL; where none can be had they are skipped, said aloud, or fail. */
+export async function onPostgres(specs: () => void): Promise<void> {
+  if (await postgresIsThere()) specs();
+  else test.skip('no PostgreSQL can be had here', () => undefined);
+}
