@@ -37,6 +37,7 @@ export async function serve(settings: Settings, options: ServeOptions = {}): Pro
     const app = await createHttpApplication(shipslog, {
       logger: nestLogger(logger),
       host: settings.host,
+      isApi: settings.roles.has('api'),
     });
     stop.closes(app, stopLogging);
     await app.listen(settings.port, settings.host);
@@ -104,10 +105,16 @@ function welcome(app: NestFastifyApplication, settings: Settings): string {
   const { address, family, port } = app.getHttpServer().address() as AddressInfo;
   const url = `http://${family === 'IPv6' ? `[${address}]` : address}:${String(port)}`;
   const post = `curl -s -X POST ${url}/v1/deployments`;
-  return [
+  const about = [
     `Shipslog listens on ${url}`,
     `  log          ${placeOf(settings.eventStore)}`,
     `  read models  ${placeOf(settings.readModels)}`,
+    `  roles        ${[...settings.roles].join(', ')}`,
+  ];
+  if (!settings.roles.has('api'))
+    return [...about, `  health       ${url}/health/ready`].join('\n');
+  return [
+    ...about,
     `  documents    ${url}/docs`,
     'Without access control only this machine can reach it. Try next:',
     `  ${post} -H 'content-type: application/json' -d '{"deploymentId":"web"}'`,

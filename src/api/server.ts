@@ -43,6 +43,8 @@ export interface HttpOptions {
   readonly host: string;
   /** More names that requests may be addressed to. */
   readonly names?: readonly string[];
+  /** Whether commands and queries are served; otherwise only what the process tells of itself. True by default. */
+  readonly isApi?: boolean;
   readonly limits?: Limits;
 }
 
@@ -94,9 +96,9 @@ export function configureHttp(app: NestFastifyApplication, options: HttpOptions)
   server.addHook('onRequest', (request, reply, done) => {
     for (const [name, value] of SECURITY_HEADERS) reply.header(name, value);
     reply.header('x-request-id', request.id);
-    const objection = objectionTo(request, admits);
+    const objection = objectionTo(request, { ...options, admits });
     if (objection === null) done();
-    else if (objection.code === 'ROUTE_NOT_FOUND') answerUnrouted(request, reply);
+    else if (objection === 'no route') answerUnrouted(request, reply);
     else sendProblem(objection, request, reply);
   });
   server.addHook('onResponse', (request, reply, done) => {
@@ -127,11 +129,16 @@ const SECURITY_HEADERS = [
   ['cache-control', 'no-store'],
 ] as const;
 
+/** Whether a route is about deployments, and not about the process itself. */
+function isOfApi(url: string): boolean {
+  return url.startsWith('/v1/') && !/^\/v1\/(?:projections|lifecycle)(?![^./?])/.test(url);
+}
+
 /** What no route should see of a request, or null. */
 function objectionTo(
   { raw, is404 }: HttpRequest,
-  admits: (host: string) => boolean,
-): { readonly code: HttpCode; readonly detail?: string } | null {
+  { admits, isApi = true }: HttpOptions & { readonly admits: (host: string) => boolean },
+): { readonly code: HttpCode; readonly detail?: string } | 'no route' | null {
   const { headers, rawHeaders, httpVersionMinor } = raw;
   if (rawHeaders.length > 2 * LIMITS.headersMax) {
     // Node drops the rest silently, and an Idempotency-Key may be among it.
@@ -142,7 +149,11 @@ function objectionTo(
     return { code: 'INVALID_HEADER', detail: 'Host is missing' };
   }
   if (host !== undefined && !admits(host)) return { code: 'HOST_NOT_ALLOWED' };
-  return is404 ? { code: 'ROUTE_NOT_FOUND' } : null;
+  if (!isApi && isOfApi(raw.url ?? '')) {
+    const detail = 'this process does not have the role api (SHIPSLOG_ROLES): ask one that has it';
+    return { code: 'ROUTE_NOT_FOUND', detail };
+  }
+  return is404 ? 'no route' : null;
 }
 
 /** Answers a request for which there is no route: with what the path takes, where it takes anything. */

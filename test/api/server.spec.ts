@@ -268,3 +268,24 @@ describe('a stream of lines', () => {
     expect(whole.text.trimEnd().split('\n').map(membersOf)).toHaveLength(2_001);
   });
 });
+
+describe('a process without the role api', () => {
+  it('tells about itself, and refuses the rest with a reason', async () => {
+    const other = await startApi({ roles: ['projector', 'reaper'] }, { isApi: false });
+    for (const path of ['/health/live', '/health/ready', '/metrics', '/v1/projections', '/docs']) {
+      expect({ path, status: (await other.get(path)).status }).toEqual({ path, status: 200 });
+    }
+    expect((await other.ask('POST', '/v1/projections/deployments/rebuild')).status).toBe(202);
+    for (const path of ['/v1/deployments', '/v1/counts?x=1', '/v1/events', '/v1/projectionsX']) {
+      const { status, json } = await other.get(path);
+      expect({ path, status, code: json['code'] }).toEqual({
+        path,
+        status: 404,
+        code: 'ROUTE_NOT_FOUND',
+      });
+      expect(json['detail']).toContain('SHIPSLOG_ROLES');
+    }
+    expect((await other.ask('POST', '/v1/deployments', { body: {} })).status).toBe(404);
+    await other.close();
+  });
+});
