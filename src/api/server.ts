@@ -129,6 +129,16 @@ const SECURITY_HEADERS = [
   ['cache-control', 'no-store'],
 ] as const;
 
+function hostObjection(
+  { headers: { host }, httpVersionMinor }: HttpRequest['raw'],
+  admits: (host: string) => boolean,
+): { readonly code: HttpCode; readonly detail?: string } | null {
+  if (host === undefined) {
+    return httpVersionMinor > 0 ? { code: 'INVALID_HEADER', detail: 'Host is missing' } : null;
+  }
+  return admits(host) ? null : { code: 'HOST_NOT_ALLOWED' };
+}
+
 /** Whether a route is about deployments, and not about the process itself. */
 function isOfApi(url: string): boolean {
   return url.startsWith('/v1/') && !/^\/v1\/(?:projections|lifecycle)(?![^./?])/.test(url);
@@ -139,16 +149,12 @@ function objectionTo(
   { raw, is404 }: HttpRequest,
   { admits, isApi = true }: HttpOptions & { readonly admits: (host: string) => boolean },
 ): { readonly code: HttpCode; readonly detail?: string } | 'no route' | null {
-  const { headers, rawHeaders, httpVersionMinor } = raw;
-  if (rawHeaders.length > 2 * LIMITS.headersMax) {
+  if (raw.rawHeaders.length > 2 * LIMITS.headersMax) {
     // Node drops the rest silently, and an Idempotency-Key may be among it.
     return { code: 'HEADERS_TOO_LARGE', detail: `at most ${LIMITS.headersMax} headers are read` };
   }
-  const { host } = headers;
-  if (host === undefined && httpVersionMinor > 0) {
-    return { code: 'INVALID_HEADER', detail: 'Host is missing' };
-  }
-  if (host !== undefined && !admits(host)) return { code: 'HOST_NOT_ALLOWED' };
+  const misdirected = hostObjection(raw, admits);
+  if (misdirected !== null) return misdirected;
   if (!isApi && isOfApi(raw.url ?? '')) {
     const detail = 'this process does not have the role api (SHIPSLOG_ROLES): ask one that has it';
     return { code: 'ROUTE_NOT_FOUND', detail };
