@@ -277,7 +277,9 @@ export class Answers {
 
   async countByState(query: CountByState): Promise<Counts> {
     await this.#visible(query);
-    const counted = await this.options.readModels.countBy(deployments, 'state', shownOf(query));
+    const counted = await this.options.readModels.countBy(deployments, 'state', {
+      where: shownOf(query),
+    });
     const counts = STATES.map((state) => [state, counted.get(state) ?? 0] as const);
     const total = counts.reduce((sum, [, count]) => sum + count, 0);
     return { ...(Object.fromEntries(counts) as Record<State, number>), total };

@@ -85,14 +85,33 @@ export type Condition<R extends Row> =
   | { readonly column: keyof R & string; readonly in: readonly string[] }
   | { readonly column: keyof R & string; readonly above: bigint | number }
   | { readonly column: keyof R & string; readonly below: bigint | number }
+  /** Text by code unit: instants of one form stand in the order of time. */
+  | { readonly column: keyof R & string; readonly after: string }
+  | { readonly column: keyof R & string; readonly notAfter: string }
   /** The text of the column contains this text, case as it stands. */
   | { readonly column: keyof R & string; readonly contains: string }
   /** A `json` column holds an object with this member of text; member names: `[A-Za-z0-9._/-]`. */
   | { readonly column: keyof R & string; readonly member: string; readonly equals: string };
 
-/** Which rows, in which order (equal ones in none), how many. */
-export interface RowQuery<R extends Row> {
+/**
+ * Of the rows that are equal in the column `per`, only the one that is the greatest in the column `by`, of
+ * those for which `among` holds.
+ */
+export interface Latest<R extends Row> {
+  readonly per: keyof R & string;
+  /** Whole numbers, each in one row only: as good as a key. */
+  readonly by: keyof R & string;
+  readonly among: readonly Condition<R>[];
+}
+
+/** Which rows: all for which each condition holds, and, where `latest` is given, that are the latest. */
+export interface RowSelection<R extends Row> {
   readonly where?: readonly Condition<R>[];
+  readonly latest?: Latest<R>;
+}
+
+/** Which rows, in which order (equal ones in none), how many. */
+export interface RowQuery<R extends Row> extends RowSelection<R> {
   readonly orderBy: {
     readonly column: keyof R & string;
     readonly direction: 'ascending' | 'descending';
@@ -148,7 +167,7 @@ export interface ReadModels {
   countBy<R extends Row>(
     table: Table<R>,
     column: keyof R & string,
-    where?: readonly Condition<R>[],
+    selection?: RowSelection<R>,
   ): Promise<ReadonlyMap<string, number>>;
   /** All rows of the live table in key order, in pages: for verification. Consistent within a page only. */
   scan<R extends Row>(table: Table<R>): AsyncIterable<readonly R[]>;

@@ -154,7 +154,7 @@ describe('read models in a SQLite file', () => {
       expect(plan).toContain('USING INDEX');
       expect(plan).not.toContain('TEMP B-TREE');
     }
-    expect(planOf(sql.countBy('state', [shown]))).toContain('USING COVERING INDEX');
+    expect(planOf(sql.countBy('state', { where: [shown] }))).toContain('USING COVERING INDEX');
     database.close();
   });
 

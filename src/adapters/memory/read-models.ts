@@ -7,12 +7,14 @@ import type {
   Claim,
   Condition,
   Generation,
+  Latest,
   Ownership,
   ParkedStream,
   ReadModels,
   Row,
   RowKey,
   RowQuery,
+  RowSelection,
   Table,
 } from '../../ports/read-models.js';
 
@@ -119,19 +121,17 @@ export class MemoryReadModels implements ReadModels {
   async find<R extends Row>(table: Table<R>, query: RowQuery<R>): Promise<readonly R[]> {
     const { column, direction } = query.orderBy;
     const sign = direction === 'ascending' ? 1 : -1;
-    const found = this.#rowsWhere(table, query.where).sort(
-      (a, b) => sign * compare(a[column], b[column]),
-    );
+    const found = this.#selected(table, query).sort((a, b) => sign * compare(a[column], b[column]));
     return found.slice(0, query.limit);
   }
 
   async countBy<R extends Row>(
     table: Table<R>,
     column: keyof R & string,
-    where?: readonly Condition<R>[],
+    selection: RowSelection<R> = {},
   ): Promise<ReadonlyMap<string, number>> {
     const counts = new Map<string, number>();
-    for (const row of this.#rowsWhere(table, where)) {
+    for (const row of this.#selected(table, selection)) {
       const value = row[column];
       if (typeof value === 'string') counts.set(value, (counts.get(value) ?? 0) + 1);
     }
@@ -139,7 +139,7 @@ export class MemoryReadModels implements ReadModels {
   }
 
   async *scan<R extends Row>(table: Table<R>): AsyncIterable<readonly R[]> {
-    const rows = this.#rowsWhere(table).sort((a, b) => compareKeys(table, a, b));
+    const rows = this.#selected(table).sort((a, b) => compareKeys(table, a, b));
     for (let from = 0; from < rows.length; from += SCAN_PAGE_ROWS) {
       yield rows.slice(from, from + SCAN_PAGE_ROWS);
     }
@@ -205,8 +205,9 @@ export class MemoryReadModels implements ReadModels {
     );
   }
 
-  #rowsWhere<R extends Row>(table: Table<R>, where: readonly Condition<R>[] = []): R[] {
-    const rows = [...this.#get(table.name, 'live').rows.values()] as R[];
+  #selected<R extends Row>(table: Table<R>, { where = [], latest }: RowSelection<R> = {}): R[] {
+    const all = [...this.#get(table.name, 'live').rows.values()] as R[];
+    const rows = latest === undefined ? all : latestOf(all, latest);
     return rows.filter((row) => where.every((condition) => holds(row, condition)));
   }
 }
@@ -238,6 +239,16 @@ function keyTextOf(table: Table, row: Row): string {
   return table.key.map((column) => String(row[column])).join('\n');
 }
 
+function latestOf<R extends Row>(rows: readonly R[], { per, by, among }: Latest<R>): readonly R[] {
+  const latest = new Map<unknown, R>();
+  for (const row of rows) {
+    if (!among.every((condition) => holds(row, condition))) continue;
+    const before = latest.get(row[per]);
+    if (before === undefined || compare(before[by], row[by]) < 0) latest.set(row[per], row);
+  }
+  return [...latest.values()];
+}
+
 function holds<R extends Row>(row: R, condition: Condition<R>): boolean {
   const value: unknown = row[condition.column];
   if ('is' in condition) return value === condition.is;
@@ -248,6 +259,8 @@ function holds<R extends Row>(row: R, condition: Condition<R>): boolean {
 
 function textHolds<R extends Row>(text: string, condition: Condition<R>): boolean {
   if ('in' in condition) return condition.in.includes(text);
+  if ('after' in condition) return text > condition.after;
+  if ('notAfter' in condition) return text <= condition.notAfter;
   return 'contains' in condition && text.includes(condition.contains);
 }
 

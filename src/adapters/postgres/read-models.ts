@@ -4,7 +4,6 @@ import type {
   Change,
   Checkpoint,
   Claim,
-  Condition,
   Generation,
   Ownership,
   ParkedStream,
@@ -12,6 +11,7 @@ import type {
   Row,
   RowKey,
   RowQuery,
+  RowSelection,
   Table,
 } from '../../ports/read-models.js';
 import { afterClaim, assertMayWrite, isOwned, ownershipOf, type OwnerRow } from '../ownership.js';
@@ -140,9 +140,9 @@ class PostgresReadModels implements ReadModels {
   async countBy<R extends Row>(
     table: Table<R>,
     column: keyof R & string,
-    where?: readonly Condition<R>[],
+    selection?: RowSelection<R>,
   ): Promise<ReadonlyMap<string, number>> {
-    const rows = await this.#on(table, 'live', this.#sqlOf(table).countBy(column, where));
+    const rows = await this.#on(table, 'live', this.#sqlOf(table).countBy(column, selection));
     return new Map(rows.map(([value, n]) => [value ?? '', Number(n)]));
   }
 

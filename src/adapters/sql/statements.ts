@@ -8,9 +8,11 @@ import type {
   ColumnType,
   Condition,
   Generation,
+  Latest,
   Row,
   RowKey,
   RowQuery,
+  RowSelection,
   Table,
 } from '../../ports/read-models.js';
 
@@ -71,6 +73,11 @@ export interface Dialect {
 /** Quotes a name. The names we use hold no quotes; should one, it is doubled. */
 function quoted(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
+}
+
+/** Conditions as the end of a statement; none is none. */
+function allOf(conditions: readonly string[]): string {
+  return conditions.length === 0 ? '' : ` where ${conditions.join(' and ')}`;
 }
 
 /** The table that holds a generation of rows. */
@@ -197,9 +204,9 @@ export class TableSql<R extends Row = Row> {
     return this.#once(`select ${generation}`, () => this.#selectByKey(generation));
   }
 
-  find({ where, orderBy: { column, direction }, limit }: RowQuery<R>): Sql {
+  find({ orderBy: { column, direction }, limit, ...selection }: RowQuery<R>): Sql {
     const { table } = this;
-    const { text, values } = this.#where(where ?? []);
+    const { text, values } = this.#where(selection);
     const [order, end] = direction === 'ascending' ? ['asc', 'first'] : ['desc', 'last'];
     const nulls = table.columns[column].nullable === true ? ` nulls ${end}` : '';
     // Nothing is added to make ties stand in order: an index would then not serve the order any more.
@@ -211,8 +218,8 @@ export class TableSql<R extends Row = Row> {
     };
   }
 
-  countBy(member: keyof R & string, where: readonly Condition<R>[] = []): Sql {
-    const { text, values } = this.#where(where);
+  countBy(member: keyof R & string, selection: RowSelection<R> = {}): Sql {
+    const { text, values } = this.#where(selection);
     const column = this.#column(member);
     const also = text === '' ? ' where' : `${text} and`;
     const from = this.place('live');
@@ -270,11 +277,22 @@ export class TableSql<R extends Row = Row> {
     return text;
   }
 
-  #where(conditions: readonly Condition<R>[]): Sql {
+  #where({ where = [], latest }: RowSelection<R>): Sql {
     const values: SqlValue[] = [];
     const bind: Bind = (value) => this.dialect.placeholder(values.push(value));
-    const texts = conditions.map((condition) => this.#condition(condition, bind));
-    return { text: texts.length === 0 ? '' : ` where ${texts.join(' and ')}`, values };
+    const texts = latest === undefined ? [] : [this.#latest(latest, bind)];
+    texts.push(...where.map((condition) => this.#condition(condition, bind)));
+    return { text: allOf(texts), values };
+  }
+
+  /** Groups by an index that has `per` and `by` first; where it has what is among them too, by it alone. */
+  #latest({ per, by, among }: Latest<R>, bind: Bind): string {
+    const [column, where] = [
+      this.#column(by),
+      allOf(among.map((condition) => this.#condition(condition, bind))),
+    ];
+    const groups = `select max(${column}) from ${this.place('live')}${where}`;
+    return `${column} in (${groups} group by ${this.#column(per)})`;
   }
 
   #condition(condition: Condition<R>, bind: Bind): string {
@@ -288,6 +306,8 @@ export class TableSql<R extends Row = Row> {
     if ('in' in condition) return dialect.oneOf(column, bind(dialect.listValue(condition.in)));
     if ('above' in condition) return `${column} > ${bind(condition.above)}`;
     if ('below' in condition) return `${column} < ${bind(condition.below)}`;
+    if ('after' in condition) return `${column} > ${bind(condition.after)}`;
+    if ('notAfter' in condition) return `${column} <= ${bind(condition.notAfter)}`;
     if ('contains' in condition) return dialect.contains(column, bind(condition.contains));
     if (!JSON_MEMBER_NAME.test(condition.member)) {
       throw new Error(`"${condition.member}" is no name of a member that can be asked for`);

@@ -5,7 +5,6 @@ import type {
   Change,
   Checkpoint,
   Claim,
-  Condition,
   Generation,
   Ownership,
   ParkedStream,
@@ -13,6 +12,7 @@ import type {
   Row,
   RowKey,
   RowQuery,
+  RowSelection,
   Table,
 } from '../../ports/read-models.js';
 import { afterClaim, assertMayWrite, isOwned, ownershipOf, type OwnerRow } from '../ownership.js';
@@ -184,10 +184,10 @@ class SqliteReadModels implements ReadModels {
   async countBy<R extends Row>(
     table: Table<R>,
     column: keyof R & string,
-    where?: readonly Condition<R>[],
+    selection?: RowSelection<R>,
   ): Promise<ReadonlyMap<string, number>> {
     return this.#read(() => {
-      const { text, values } = this.#sqlOf(table).countBy(column, where);
+      const { text, values } = this.#sqlOf(table).countBy(column, selection);
       const counts = this.#prepare(text, table, 'live').all(...bound(values));
       return new Map((counts as [string, bigint][]).map(([value, n]) => [value, Number(n)]));
     });
