@@ -1,10 +1,13 @@
-import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
 import { systemClock } from '../../src/adapters/system-clock.js';
 import { Tail, type Following } from '../../src/application/tail.js';
 import type { EventStore, Position } from '../../src/ports/event-store.js';
 import { until } from '../support/fake-clock.js';
 import { newLog } from '../support/log-under-test.js';
+
+/** A log that is shared with others is long. */
+jest.setTimeout(120_000);
 
 let store: EventStore;
 let dispose: () => Promise<void>;

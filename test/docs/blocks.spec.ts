@@ -1,4 +1,5 @@
 import { afterAll, describe, expect, it } from '@jest/globals';
+import { TestServer } from '../support/eventstoredb/server.js';
 import { cleanUp } from '../support/service.js';
 import { hasProgram, PageShell } from '../support/page-shell.js';
 import { blocksOf, difference, pages, textFits, type Block } from '../support/pages.js';
@@ -16,6 +17,9 @@ const SHOWN = ['json', 'text'];
 const ELSEWHERE = ['ts', 'diff', 'mermaid'];
 /** As at a terminal, but for how often silent attempts are looked for: a test is less patient. */
 const SETTINGS = { SHIPSLOG_LOG_FORMAT: 'pretty', SHIPSLOG_REAPER_INTERVAL_MS: '50' };
+
+/** Where the documents have EventStoreDB; a page that speaks of it gets a test server. */
+const EVENTSTOREDB = 'esdb://localhost:2113?tls=false';
 
 /** What running a block takes, beside Node; a page of which something is missing is told and left out. */
 const TOOLS: Readonly<Record<string, readonly string[]>> = {
@@ -76,21 +80,33 @@ describe('a block of the documents', () => {
 /** Runs the blocks of a page; the first that does not do as shown, in words. */
 async function failureOf(blocks: readonly Block[]): Promise<string | null> {
   const shell = await PageShell.open(SETTINGS);
+  const isOnServer = blocks.some(({ text }) => text.includes(EVENTSTOREDB));
+  const server = isOnServer ? await TestServer.start() : null;
+  const log = server?.url ?? EVENTSTOREDB;
   try {
-    for (const [index, block] of blocks.entries()) {
-      if (!RUN.includes(block.language)) continue;
-      const next = blocks[index + 1];
-      const shown = SHOWN.includes(next?.language ?? '') ? next : undefined;
-      const ran = await shell.run(commandOf(block));
-      const wrong = ran.code === 0 ? differenceOf(shown, ran.out, shell) : `ended with ${ran.code}`;
-      if (wrong !== null) return `${placeOf(block)} ${wrong}\n${ran.out}${ran.err}`;
-    }
-    return null;
+    return await firstFailure(shell, blocks, (text) => text.replaceAll(EVENTSTOREDB, log));
   } catch (error) {
     return `${placeOf(blocks[0]!)}: ${String(error)}`;
   } finally {
     shell.close();
+    await server?.stop();
   }
+}
+
+async function firstFailure(
+  shell: PageShell,
+  blocks: readonly Block[],
+  addressed: (text: string) => string,
+): Promise<string | null> {
+  for (const [index, block] of blocks.entries()) {
+    if (!RUN.includes(block.language)) continue;
+    const next = blocks[index + 1];
+    const shown = SHOWN.includes(next?.language ?? '') ? next : undefined;
+    const ran = await shell.run(addressed(commandOf(block)));
+    const wrong = ran.code === 0 ? differenceOf(shown, ran.out, shell) : `ended with ${ran.code}`;
+    if (wrong !== null) return `${placeOf(block)} ${wrong}\n${ran.out}${ran.err}`;
+  }
+  return null;
 }
 
 function commandOf({ language, text }: Block): string {

@@ -61,6 +61,9 @@ export class Reads {
   readonly #options: ReadsOptions;
   readonly #ours: Uint8Array;
   #known: KnownEnd = NOTHING_KNOWN;
+  /** The look for the last event of ours that is under way, and the one after it. */
+  #looking: Promise<Position | null> | null = null;
+  #nextLook: Promise<Position | null> | null = null;
 
   constructor(options: ReadsOptions) {
     this.#options = options;
@@ -119,9 +122,29 @@ export class Reads {
 
   /**
    * The position of the last event of ours in the log; null when there is none.
-   * Cost: a round trip, and more for what others have written since it was asked last.
+   * Cost: a round trip, and more for what others have written since it was asked last; shared by those
+   * who ask at one time.
    */
-  async head(): Promise<Position | null> {
+  head(): Promise<Position | null> {
+    const under = this.#looking;
+    if (under === null) return this.#look();
+    // It may have looked before the caller's last append; all who ask meanwhile share the next look.
+    this.#nextLook ??= under
+      .catch(() => undefined)
+      .then(() => {
+        this.#nextLook = null;
+        return this.#look();
+      });
+    return this.#nextLook;
+  }
+
+  #look(): Promise<Position | null> {
+    const looking = this.#findHead().finally(() => (this.#looking = null));
+    this.#looking = looking;
+    return looking;
+  }
+
+  async #findHead(): Promise<Position | null> {
     let range: PageRange<Position> = { from: 'end', count: HEAD_PAGE_MIN, backward: true };
     let upTo: Position | null = null;
     while (true) {
