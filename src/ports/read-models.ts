@@ -1,4 +1,4 @@
-import type { Instant } from '../domain/event-schema.js';
+import type { Actor, Instant } from '../domain/event-schema.js';
 import type { Position, Revision } from './event-store.js';
 
 /** How a column of a read-model table is stored; `json` is text that only the row's own code reads. */
@@ -55,6 +55,17 @@ export interface ParkedStream {
   readonly position: Position;
   readonly problem: string;
   readonly parkedAt: Instant;
+  /** What a person decided about it; null as long as it only waits. */
+  readonly decided: ParkedDecision | null;
+}
+
+/** What a person decided about a parked stream. It stands until the stream is folded, rebuilds included. */
+export interface ParkedDecision {
+  /** `skip`: it stays left out, and harms no health; `retry`: whoever folds tries it again. */
+  readonly decision: 'skip' | 'retry';
+  readonly by: Actor;
+  readonly reason: string | null;
+  readonly at: Instant;
 }
 
 /** Who folds the log into the tables: one at a time, by a claim that is past unless it is renewed. */
@@ -123,7 +134,7 @@ export interface RowQuery<R extends Row> extends RowSelection<R> {
 /**
  * Tables folded from the log, with their checkpoints.
  *
- * One handle writes at a time: the one whose claim stands. A write (`commit`, `promoteNext`, `dropNext`, `park`)
+ * One handle writes at a time: the one whose claim stands. A write (`commit`, `promoteNext`, `dropNext`, `park`, `readmit`)
  * of a handle whose claim was taken by another fails, however late it comes; so does one of a handle without
  * a claim while that of another holds. Two writers would do no harm either, since every commit compares and
  * sets its checkpoints; they would only be in each other's way.
@@ -183,8 +194,23 @@ export interface ReadModels {
   dropNext(table: Table): Promise<void>;
 
   /** Notes a parked stream, in a transaction of its own. Safe to repeat: the first entry stands. */
-  park(entry: ParkedStream): Promise<void>;
+  park(entry: Omit<ParkedStream, 'decided'>): Promise<void>;
+  /** Parked streams of all tables, by position. */
   parked(): Promise<readonly ParkedStream[]>;
+  /**
+   * Notes a decision about a stream that is parked in a live table, or takes it back. Anybody may: whoever
+   * owns the tables acts on it. Shape: false when no such stream is parked.
+   */
+  decideParked(
+    parked: { readonly table: string; readonly stream: string },
+    decision: ParkedDecision | null,
+  ): Promise<boolean>;
+  /**
+   * Writes the rows of a parked stream that could be folded after all, and parks it no more, in one
+   * transaction. The checkpoint of the change stays where it is.
+   * @throws {Fault} as `commit`.
+   */
+  readmit(change: Change, stream: string): Promise<void>;
 
   close(): Promise<void>;
 }

@@ -1,5 +1,6 @@
 import { MemoryReadModels, MemoryTables } from '../../src/adapters/memory/read-models.js';
 import { ownershipContract } from '../contracts/ownership.contract.js';
+import { parkedStreamsContract } from '../contracts/parked-streams.contract.js';
 import { readModelsContract, type ReadModelsUnderTest } from '../contracts/read-models.contract.js';
 
 const inMemory = async (): Promise<ReadModelsUnderTest> => {
@@ -12,3 +13,4 @@ const inMemory = async (): Promise<ReadModelsUnderTest> => {
 };
 readModelsContract('memory', inMemory);
 ownershipContract('memory', inMemory);
+parkedStreamsContract('memory', inMemory);

@@ -11,6 +11,7 @@ import type { Condition, Table } from '../../src/ports/read-models.js';
 import { deployments, type DeploymentRow } from '../../src/projections/deployments.js';
 import { PROJECTIONS } from '../../src/projections/registry.js';
 import { ownershipContract } from '../contracts/ownership.contract.js';
+import { parkedStreamsContract } from '../contracts/parked-streams.contract.js';
 import { readModelsContract, type ReadModelsUnderTest } from '../contracts/read-models.contract.js';
 
 const inSqlite = async (): Promise<ReadModelsUnderTest> => {
@@ -24,6 +25,7 @@ const inSqlite = async (): Promise<ReadModelsUnderTest> => {
 };
 readModelsContract('SQLite', inSqlite);
 ownershipContract('SQLite', inSqlite);
+parkedStreamsContract('SQLite', inSqlite);
 
 describe('read models in a SQLite file', () => {
   type Note = { readonly id: string; readonly text: string };
@@ -60,6 +62,7 @@ describe('read models in a SQLite file', () => {
       position: 2n ** 60n + 3n,
       problem: 'odd',
       parkedAt: '2026-01-01T00:00:00.000Z',
+      decided: null,
     } as const;
     const before = openSqliteReadModels(path);
     await before.open([notes]);

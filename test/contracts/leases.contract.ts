@@ -17,10 +17,11 @@ export function leasesContract(name: string, create: () => Promise<Leases>): voi
     });
 
     test('each sign of life counts one more and keeps its time', async () => {
-      await leases.beat(attempt, first);
+      const beats = [await leases.beat(attempt, first)];
       expect(await leases.read([attempt])).toEqual([{ count: 1, at: first, progress: null }]);
-      await leases.beat(attempt, second);
+      beats.push(await leases.beat(attempt, second));
       expect(await leases.read([attempt])).toEqual([{ count: 2, at: second, progress: null }]);
+      expect(beats.map(({ count }) => count)).toEqual([1, 2]);
     });
 
     test('the last progress that was told stands until another is told', async () => {

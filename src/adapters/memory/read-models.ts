@@ -9,6 +9,7 @@ import type {
   Generation,
   Latest,
   Ownership,
+  ParkedDecision,
   ParkedStream,
   ReadModels,
   Row,
@@ -35,13 +36,15 @@ interface StoredTable {
   position: Position | null;
   /** By key as text, in no order. */
   readonly rows: Map<string, Row>;
-  readonly parked: Map<string, ParkedStream>;
+  readonly parked: Map<string, Omit<ParkedStream, 'decided'>>;
 }
 
 /** What handles share. */
 export class MemoryTables {
   readonly stored = new Map<string, StoredTable>();
   owner: OwnerRow | null = null;
+  /** By table and stream: they outlive the building of a table. */
+  readonly decisions = new Map<string, ParkedDecision>();
 
   /** The clock by which claims are past. */
   constructor(readonly clock: Clock = systemClock) {}
@@ -164,14 +167,36 @@ export class MemoryReadModels implements ReadModels {
     this.#stored.delete(placeOf(table.name, 'next'));
   }
 
-  async park(entry: ParkedStream): Promise<void> {
+  async park(entry: Omit<ParkedStream, 'decided'>): Promise<void> {
     assertMayWrite(this.#claimed());
     const { parked } = this.#get(entry.table, entry.generation);
     if (!parked.has(entry.stream)) parked.set(entry.stream, entry);
   }
 
   async parked(): Promise<readonly ParkedStream[]> {
-    return [...this.#stored.values()].flatMap(({ parked }) => [...parked.values()]);
+    return [...this.#stored.values()].flatMap(({ parked }) =>
+      [...parked.values()].map((entry) => ({
+        ...entry,
+        decided: this.#tables.decisions.get(textOf([entry.table, entry.stream])) ?? null,
+      })),
+    );
+  }
+
+  async decideParked(
+    { table, stream }: { readonly table: string; readonly stream: string },
+    decision: ParkedDecision | null,
+  ): Promise<boolean> {
+    if (this.#stored.get(placeOf(table, 'live'))?.parked.has(stream) !== true) return false;
+    const place = textOf([table, stream]);
+    if (decision === null) this.#tables.decisions.delete(place);
+    else this.#tables.decisions.set(place, decision);
+    return true;
+  }
+
+  async readmit(change: Change, stream: string): Promise<void> {
+    await this.commit([change]);
+    this.#get(change.table.name, change.generation).parked.delete(stream);
+    this.#tables.decisions.delete(textOf([change.table.name, stream]));
   }
 
   async close(): Promise<void> {

@@ -1,5 +1,5 @@
 /** The schema as it grew: each version is a list of statements, and is never changed once released. */
-import { bookkeepingSql } from '../sql/statements.js';
+import { bookkeepingSql } from '../sql/bookkeeping.js';
 import { postgresDialect, SCHEMA } from './dialect.js';
 
 /** Statements of the bookkeeping, which every store of read models has alike. */
@@ -9,7 +9,9 @@ export const BOOKKEEPING = bookkeepingSql(postgresDialect);
 export const MIGRATIONS: readonly (readonly string[])[] = [
   [
     `create table ${SCHEMA}.shipslog_version (version bigint not null)`,
-    ...BOOKKEEPING.create,
+    BOOKKEEPING.createCheckpoints,
+    BOOKKEEPING.createParked,
+    BOOKKEEPING.createDecisions,
     BOOKKEEPING.createOwner,
     // Each building of a table has a number that never comes back.
     `create sequence ${SCHEMA}.shipslog_builds`,

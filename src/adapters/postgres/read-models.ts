@@ -6,6 +6,7 @@ import type {
   Claim,
   Generation,
   Ownership,
+  ParkedDecision,
   ParkedStream,
   ReadModels,
   Row,
@@ -115,20 +116,7 @@ class PostgresReadModels implements ReadModels {
   }
 
   async commit(changes: readonly Change[]): Promise<void> {
-    if (changes.length === 0) return;
-    if (this.#builds === null) await this.checkpoints();
-    const steps = changes.map((change): Step => {
-      const { table, generation } = change;
-      return { change, sql: this.#sqlOf(table), build: this.#buildOf(table, generation) };
-    });
-    const absent = steps.find(({ build }) => build === null);
-    if (absent !== undefined) throw gone(absent.change.table, absent.change.generation);
-    const [[isOwner, isStepped] = []] = await this.#writing(steps);
-    if (isOwner !== 't')
-      assertMayWrite({ ...(await ownerOf(this.#database.query)), ours: this.#fence });
-    if (isStepped === 't') return;
-    const moved = changes.map(({ table, from }) => `${table.name} at ${String(from)}`).join(', ');
-    throw new Fault('REVISION_CONFLICT', `not ${moved} any more: another projector was there`);
+    if (changes.length > 0) await this.#put(this.#database.query, changes);
   }
 
   async find<R extends Row>(table: Table<R>, query: RowQuery<R>): Promise<readonly R[]> {
@@ -187,7 +175,7 @@ class PostgresReadModels implements ReadModels {
     });
   }
 
-  async park(entry: ParkedStream): Promise<void> {
+  async park(entry: Omit<ParkedStream, 'decided'>): Promise<void> {
     const { table, generation, stream, revision, position, problem, parkedAt } = entry;
     await this.#database.transaction(async (run) => {
       await this.#assertMayWrite(run);
@@ -197,21 +185,63 @@ class PostgresReadModels implements ReadModels {
   }
 
   async parked(): Promise<readonly ParkedStream[]> {
-    type Values = [string, Generation, string, string, string, string, string];
+    type Values = [string, Generation, string, string, string, string, string, string | null];
     const rows = (await this.#database.query(BOOKKEEPING.parked)) as readonly Values[];
-    return rows.map(([table, generation, stream, revision, position, problem, parkedAt]) => ({
-      table,
-      generation,
-      stream,
-      revision: BigInt(revision),
-      position: BigInt(position),
-      problem,
-      parkedAt,
-    }));
+    return rows.map(
+      ([table, generation, stream, revision, position, problem, parkedAt, decided]) => ({
+        table,
+        generation,
+        stream,
+        revision: BigInt(revision),
+        position: BigInt(position),
+        problem,
+        parkedAt,
+        decided: decided === null ? null : (JSON.parse(decided) as ParkedDecision),
+      }),
+    );
+  }
+
+  decideParked(
+    { table, stream }: { readonly table: string; readonly stream: string },
+    decision: ParkedDecision | null,
+  ): Promise<boolean> {
+    return this.#database.transaction(async (run) => {
+      const found = await run(`${BOOKKEEPING.isParked} for update`, [table, 'live', stream]);
+      if (found.length === 0) return false;
+      if (decision === null) await run(BOOKKEEPING.undecide, [table, stream]);
+      else await run(BOOKKEEPING.decide, [table, stream, JSON.stringify(decision)]);
+      return true;
+    });
+  }
+
+  async readmit(change: Change, stream: string): Promise<void> {
+    const { table, generation } = change;
+    await this.#database.transaction(async (run) => {
+      await this.#put(run, [change]);
+      await run(BOOKKEEPING.unparkOne, [table.name, generation, stream]);
+      await run(BOOKKEEPING.undecide, [table.name, stream]);
+    });
   }
 
   close(): Promise<void> {
     return this.#database.close();
+  }
+
+  /** Writes all changes, or throws. */
+  async #put(run: Run, changes: readonly Change[]): Promise<void> {
+    if (this.#builds === null) await this.checkpoints();
+    const steps = changes.map((change): Step => {
+      const { table, generation } = change;
+      return { change, sql: this.#sqlOf(table), build: this.#buildOf(table, generation) };
+    });
+    const absent = steps.find(({ build }) => build === null);
+    if (absent !== undefined) throw gone(absent.change.table, absent.change.generation);
+    const [[isOwner, isStepped] = []] = await this.#writing(run, steps);
+    if (isOwner !== 't')
+      assertMayWrite({ ...(await ownerOf(this.#database.query)), ours: this.#fence });
+    if (isStepped === 't') return;
+    const moved = changes.map(({ table, from }) => `${table.name} at ${String(from)}`).join(', ');
+    throw new Fault('REVISION_CONFLICT', `not ${moved} any more: another projector was there`);
   }
 
   /** Indexes a table that is built, while others go on reading and writing: it is not theirs yet. */
@@ -273,10 +303,10 @@ class PostgresReadModels implements ReadModels {
     return this.#builds?.get(placeOf(name, generation)) ?? null;
   }
 
-  async #writing(steps: readonly Step[]): Promise<Rows> {
+  async #writing(run: Run, steps: readonly Step[]): Promise<Rows> {
     const { text, values } = commitOf(steps, this.#fence);
     try {
-      return await this.#database.query(text, values);
+      return await run(text, values);
     } catch (error) {
       // Dropped since we looked: it is as good as moved.
       const [first] = steps;

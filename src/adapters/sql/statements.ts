@@ -71,7 +71,7 @@ export interface Dialect {
 }
 
 /** Quotes a name. The names we use hold no quotes; should one, it is doubled. */
-function quoted(name: string): string {
+export function quoted(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }
 
@@ -86,7 +86,7 @@ function nameOf({ name }: Table, generation: Generation): string {
 }
 
 /** A table of a database, quoted, with its schema. */
-function placed(name: string, { schema }: Dialect): string {
+export function placed(name: string, { schema }: Dialect): string {
   return schema === null ? quoted(name) : `${quoted(schema)}.${quoted(name)}`;
 }
 
@@ -94,11 +94,6 @@ function placed(name: string, { schema }: Dialect): string {
 function columnOf(member: string): string {
   return member.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
-
-/** Bookkeeping beside the tables: how far each has come, which streams wait outside, and who writes. */
-const CHECKPOINTS = 'shipslog_checkpoints';
-const PARKED = 'shipslog_parked';
-const OWNER = 'shipslog_owner';
 
 const TABLE_NAME = /^(?!shipslog_)[a-z][a-z_]{0,39}(?<!_next)$/;
 const MEMBER_NAME = /^[a-z][A-Za-z0-9]{0,39}$/;
@@ -349,75 +344,4 @@ export class TableSql<R extends Row = Row> {
     const { type } = this.table.columns[member];
     return type === 'bigint' || type === 'integer';
   }
-}
-
-/** Statements of the bookkeeping tables. Placeholders are in the order of the values named. */
-export function bookkeepingSql(dialect: Dialect): {
-  readonly create: readonly string[];
-  readonly step: string;
-  readonly checkpoints: string;
-  readonly place: string;
-  readonly remove: string;
-  readonly promote: string;
-  readonly park: string;
-  readonly parked: string;
-  readonly unpark: string;
-  readonly promoteParked: string;
-  readonly createOwner: string;
-  readonly owner: string;
-  readonly own: string;
-} {
-  const { types, tableOptions } = dialect;
-  const [text, whole] = [`${types.text} not null`, `${types.bigint} not null`];
-  const [at, streams, owner] = [CHECKPOINTS, PARKED, OWNER].map((name) => placed(name, dialect));
-  const ownerColumns = ['owner', 'fence', 'since_ms', 'renewed_at_ms', 'ttl_ms', 'denials'];
-  const p = (n: number): string => dialect.placeholder(n);
-  const list = (columns: readonly string[]): string => columns.map(quoted).join(', ');
-  const ofTable = `"table" = ${p(1)} and "generation" = ${p(2)}`;
-  const parkedColumns =
-    '"table", "generation", "stream", "revision", "position", "problem", "parked_at"';
-  return {
-    create: [
-      `create table ${at} ("table" ${text}, "generation" ${text}, "version" ${whole}, ` +
-        `"position" ${types.bigint}, "build" ${whole}, primary key ("table", "generation"))${tableOptions}`,
-      `create table ${streams} ("table" ${text}, "generation" ${text}, "stream" ${text}, ` +
-        `"revision" ${whole}, "position" ${whole}, "problem" ${text}, "parked_at" ${text}, ` +
-        `primary key ("table", "generation", "stream"))${tableOptions}`,
-    ],
-    /** Values: table, generation, version, from, to. One row changes, or the checkpoint stood elsewhere. */
-    step:
-      `update ${at} set "position" = ${p(5)} where ${ofTable} and "version" = ${p(3)} ` +
-      `and ${dialect.same('"position"', p(4))}`,
-    checkpoints: `select "table", "generation", "version", "position", "build" from ${at} order by 1, 2`,
-    /** Values: table, generation, version, build. */
-    place:
-      `insert into ${at} ("table", "generation", "version", "position", "build") ` +
-      `values (${p(1)}, ${p(2)}, ${p(3)}, null, ${p(4)})`,
-    /** Values: table, generation. */
-    remove: `delete from ${at} where ${ofTable}`,
-    /** Value: table. */
-    promote: `update ${at} set "generation" = 'live' where "table" = ${p(1)} and "generation" = 'next'`,
-    /** Values: table, generation, stream, revision, position, problem, parkedAt. The first entry stands. */
-    park:
-      `insert into ${streams} (${parkedColumns}) ` +
-      `values (${[1, 2, 3, 4, 5, 6, 7].map(p).join(', ')}) on conflict do nothing`,
-    parked: `select ${parkedColumns} from ${streams} order by "position", "table"`,
-    /** Values: table, generation. */
-    unpark: `delete from ${streams} where ${ofTable}`,
-    /** Value: table. */
-    promoteParked: `update ${streams} set "generation" = 'live' where "table" = ${p(1)} and "generation" = 'next'`,
-    createOwner:
-      `create table if not exists ${owner} ("name" ${text} primary key, "owner" ${types.text}, ` +
-      `${ownerColumns
-        .slice(1)
-        .map((column) => `"${column}" ${whole}`)
-        .join(', ')})${tableOptions}`,
-    /** Owner, fence, since, renewed at, ttl, denials, all null when nobody ever owned; and the time now. */
-    owner: `select ${list(ownerColumns)}, ${dialect.nowMs} from (select 1) as "one" left join ${owner} on true`,
-    /** Values: owner, fence, since, renewed at, ttl, denials. */
-    own:
-      `insert into ${owner} ("name", ${list(ownerColumns)}) ` +
-      `values ('projector', ${[1, 2, 3, 4, 5, 6].map(p).join(', ')}) on conflict ("name") do update set ` +
-      ownerColumns.map((column) => `"${column}" = excluded."${column}"`).join(', '),
-  };
 }

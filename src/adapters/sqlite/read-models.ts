@@ -7,6 +7,7 @@ import type {
   Claim,
   Generation,
   Ownership,
+  ParkedDecision,
   ParkedStream,
   ReadModels,
   Row,
@@ -16,7 +17,8 @@ import type {
   Table,
 } from '../../ports/read-models.js';
 import { afterClaim, assertMayWrite, isOwned, ownershipOf, type OwnerRow } from '../ownership.js';
-import { TableSql, bookkeepingSql, type Sql, type SqlValue as Value } from '../sql/statements.js';
+import { bookkeepingSql } from '../sql/bookkeeping.js';
+import { TableSql, type Sql, type SqlValue as Value } from '../sql/statements.js';
 import { sqliteDialect } from './dialect.js';
 import {
   asFault,
@@ -34,7 +36,7 @@ const KIND: FileKind = {
   name: 'read-model file',
   applicationId: 0x5348_4c52, // SHLR
   userVersion: 1,
-  schema: BOOKKEEPING.create.join(';\n'),
+  schema: `${BOOKKEEPING.createCheckpoints};\n${BOOKKEEPING.createParked}`,
 };
 /**
  * How long a commit waits, and the whole process with it, for another process that writes. That takes it
@@ -68,7 +70,7 @@ export function openSqliteReadModels(path: string): ReadModels {
     busyTimeoutMs: BUSY_TIMEOUT_MS,
   });
   database.exec(`PRAGMA wal_autocheckpoint = ${String(WAL_PAGES_MAX)}`);
-  database.exec(BOOKKEEPING.createOwner);
+  database.exec(`${BOOKKEEPING.createOwner}; ${BOOKKEEPING.createDecisions}`);
   return new SqliteReadModels(path, database);
 }
 
@@ -166,13 +168,7 @@ class SqliteReadModels implements ReadModels {
 
   async commit(changes: readonly Change[]): Promise<void> {
     this.#write(() => {
-      for (const change of changes) this.#step(change);
-      for (const { table, generation, rows } of changes) {
-        if (rows.length === 0) continue;
-        const sql = this.#sqlOf(table);
-        const upsert = this.#prepare(sql.upsert(generation), table, generation);
-        for (const row of rows) upsert.run(...bound(sql.encode(row)));
-      }
+      this.#put(changes);
     });
   }
 
@@ -234,7 +230,7 @@ class SqliteReadModels implements ReadModels {
     });
   }
 
-  async park(entry: ParkedStream): Promise<void> {
+  async park(entry: Omit<ParkedStream, 'decided'>): Promise<void> {
     const { table, generation, stream, revision, position, problem, parkedAt } = entry;
     this.#write(() => {
       const values = [table, generation, stream, revision, position, problem, parkedAt];
@@ -243,10 +239,10 @@ class SqliteReadModels implements ReadModels {
   }
 
   async parked(): Promise<readonly ParkedStream[]> {
-    type Values = [string, Generation, string, bigint, bigint, string, string];
+    type Values = [string, Generation, string, bigint, bigint, string, string, string | null];
     return this.#read(() =>
       (this.#statement(BOOKKEEPING.parked).all() as Values[]).map(
-        ([table, generation, stream, revision, position, problem, parkedAt]) => ({
+        ([table, generation, stream, revision, position, problem, parkedAt, decided]) => ({
           table,
           generation,
           stream,
@@ -254,14 +250,48 @@ class SqliteReadModels implements ReadModels {
           position,
           problem,
           parkedAt,
+          decided: decided === null ? null : (JSON.parse(decided) as ParkedDecision),
         }),
       ),
     );
   }
 
+  async decideParked(
+    { table, stream }: { readonly table: string; readonly stream: string },
+    decision: ParkedDecision | null,
+  ): Promise<boolean> {
+    return this.#transaction(() => {
+      if (this.#statement(BOOKKEEPING.isParked).get(table, 'live', stream) === undefined)
+        return false;
+      if (decision === null) this.#run(BOOKKEEPING.undecide, [table, stream]);
+      else this.#run(BOOKKEEPING.decide, [table, stream, JSON.stringify(decision)]);
+      return true;
+    });
+  }
+
+  async readmit(change: Change, stream: string): Promise<void> {
+    const { table, generation } = change;
+    this.#write(() => {
+      this.#put([change]);
+      this.#run(BOOKKEEPING.unparkOne, [table.name, generation, stream]);
+      this.#run(BOOKKEEPING.undecide, [table.name, stream]);
+    });
+  }
+
   async close(): Promise<void> {
     this.#statements.clear();
     if (this.#database.isOpen) this.#database.close();
+  }
+
+  /** All steps first: where one stands elsewhere, no row is written. */
+  #put(changes: readonly Change[]): void {
+    for (const change of changes) this.#step(change);
+    for (const { table, generation, rows } of changes) {
+      if (rows.length === 0) continue;
+      const sql = this.#sqlOf(table);
+      const upsert = this.#prepare(sql.upsert(generation), table, generation);
+      for (const row of rows) upsert.run(...bound(sql.encode(row)));
+    }
   }
 
   #step({ table, generation, from, to }: Change): void {
