@@ -130,7 +130,7 @@ module.exports = {
         '^src/[^/]+$', // from cli/main.ts only, by root-files-are-the-top
         '^src/adapters/system-clock\\.ts$', // the command line measures time, too
         NODE,
-        ...packages('commander'),
+        ...packages('commander', 'csv-parse'),
       ],
       because:
         'The command line talks to the service through the client, and loads no Nest itself.',

@@ -1,4 +1,5 @@
 /** What to type next when the service says no. */
+import { editsBetween } from '../application/spelling.js';
 import type { Client } from '../client/client.js';
 import type { ServiceError } from '../client/service-error.js';
 
@@ -75,18 +76,4 @@ async function nearest(client: Client, id: string): Promise<string | null> {
     .sort((a, b) => a.edits - b.edits);
   const isNear = best !== undefined && best.edits <= Math.max(2, Math.floor(id.length / 4));
   return isNear ? best.deploymentId : null;
-}
-
-/** Edits between two words (Levenshtein). */
-function editsBetween(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (const [i, letter] of [...a].entries()) {
-    const next = [i + 1];
-    for (const [j, other] of [...b].entries()) {
-      const substituted = (row[j] ?? 0) + (letter === other ? 0 : 1);
-      next.push(Math.min(substituted, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row.at(-1) ?? 0;
 }

@@ -40,8 +40,15 @@ export function clientOf(
   { environment, urlOf }: Pick<AskingContext, 'environment' | 'urlOf'>,
   options: AskingOptions,
 ): Client {
-  const actor = options.actor ?? environment['SHIPSLOG_ACTOR'] ?? `human:${userName()}`;
-  return new Client({ url: urlOf(options), actor });
+  return new Client({ url: urlOf(options), actor: actorOf(environment, options) });
+}
+
+/** Who asks, as `kind:id`: by the flag, the environment, or the user's name. */
+export function actorOf(
+  environment: AskingContext['environment'],
+  { actor }: Pick<AskingOptions, 'actor'>,
+): string {
+  return actor ?? environment['SHIPSLOG_ACTOR'] ?? `human:${userName()}`;
 }
 
 /** The name of the user; of one without an entry, the number. Only what a header may hold. */

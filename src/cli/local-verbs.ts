@@ -2,6 +2,7 @@
 import { Option, type Command } from 'commander';
 import { examplesHelp } from './examples.js';
 import { EXIT, type ExitCode } from './exit-codes.js';
+import { usageError } from './usage.js';
 import type { LocalContext, Workshop } from './workshop.js';
 
 /** A verb's work: loaded when it is asked for, so that no verb pays for another. */
@@ -91,14 +92,91 @@ function addTransfers(program: Command, context: LocalContext): void {
       const { exportTo } = await import('./transfers.js');
       context.exit(await exportTo(context, await context.workshop(), options));
     });
-  verb(program, 'import', 'Append the events of an export to the log; a repeat adds nothing.')
-    .argument('<file>', 'what export has written')
-    .addOption(json())
-    .action(async (file: string, options: { json?: true }) => {
-      const { importFrom } = await import('./transfers.js');
-      context.exit(await importFrom(context, await context.workshop(), { ...options, file }));
-    });
+  addImport(program, context);
 }
+
+interface ImportFlags {
+  readonly legacy?: readonly string[] | true;
+  readonly map?: string;
+  readonly mapExample?: true;
+  readonly apply?: true;
+  readonly dryRun?: true;
+  readonly report?: string;
+  readonly actor?: string;
+  readonly json?: true;
+}
+
+function addImport(program: Command, context: LocalContext): void {
+  const command = verb(
+    program,
+    'import',
+    'Append the events of an export to the log; a repeat adds nothing.',
+  )
+    .argument('[file]', 'what export has written')
+    .option(
+      '--legacy [file]',
+      'in place of an export: a CSV or NDJSON dump of tables whose states were never advanced; repeat it for a second file (import --legacy --help teaches it)',
+      (file: string, before: readonly string[] | true | undefined) =>
+        Array.isArray(before) ? [...(before as readonly string[]), file] : [file],
+    )
+    .option('--map <file>', 'which columns of the dump say what')
+    .option('--map-example', 'print a map to begin with')
+    .addOption(new Option('--dry-run', 'only tell what would be added (default)'))
+    .addOption(new Option('--apply', 'add it').conflicts('dryRun'))
+    .option('--report <file>', 'tell of each row of the dump, as a line of JSON, in this new file')
+    .option(
+      '--actor <kind:id>',
+      'who answers for it; else SHIPSLOG_ACTOR, else human and your name',
+    )
+    .addOption(json())
+    .action(async (file: string | undefined, flags: ImportFlags) => {
+      const work = await importWork(file, flags, context);
+      context.exit(await work(context, await context.workshop()));
+    });
+  command.addHelpText('after', () => (command.opts<ImportFlags>().legacy ? LEGACY_HELP : ''));
+}
+
+/** What an import is asked: an export, a legacy dump, or the map for one. */
+async function importWork(
+  file: string | undefined,
+  flags: ImportFlags,
+  context: LocalContext,
+): Promise<(context: LocalContext, workshop: Workshop) => Promise<ExitCode>> {
+  const { legacy, mapExample, json: asJson, ...rest } = flags;
+  if (mapExample) return (await import('./legacy.js')).printMapExample;
+  if (Array.isArray(legacy) && file === undefined) {
+    const { importLegacy } = await import('./legacy.js');
+    const actor = context.actorOf(flags);
+    return (the, workshop) => importLegacy(the, workshop, { ...flags, legacy, actor });
+  }
+  const [odd] = Object.keys(rest);
+  if (legacy !== undefined || file === undefined || odd !== undefined) {
+    throw usageError(
+      'import takes a file that export has written, or --legacy FILE --map MAP [--apply]',
+    );
+  }
+  const { importFrom } = await import('./transfers.js');
+  return (the, workshop) => importFrom(the, workshop, { file, ...(asJson && { json: asJson }) });
+}
+
+const LEGACY_HELP = `
+A table of deployments or attempts whose states were never advanced still holds
+what happened. From its rows come the events that must have happened, marked
+recovered; where a row does not say how an attempt ended, it becomes unknown.
+
+  1. Dump the tables, as CSV with a header or as one JSON object a line:
+       \\copy deployments to deployments.csv csv header
+       sqlite3 -csv -header app.db 'select * from attempts' > attempts.csv
+  2. Write the map: shipslog import --map-example > map.json
+  3. See what would happen; nothing is written:
+       shipslog import --legacy deployments.csv --legacy attempts.csv --map map.json
+  4. Do it: the same with --apply. A repeat adds nothing; after a kill it goes on.
+
+A file is named after its table, or says it (attempts=dump.csv); a lone file of
+another name has an attempt in each row, with its deployment beside it.
+Each row is derived, unknown or refused; --report tells of every one. A
+deployment is written whole or not at all: mend what was refused, run it again.
+Exit code 3 when rows were refused; the others are written all the same.`;
 
 function addLifecycle(program: Command, { terminal, exit }: LocalContext): void {
   verb(program, 'lifecycle', 'Show the states and what changes them: the table that the rules use.')

@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import type { Clock } from '../ports/clock.js';
 import { isFault } from '../ports/faults.js';
+import { actorOf } from './asking.js';
 import { addCompletion } from './completion.js';
 import { EXIT, exitCodesText, type ExitCode } from './exit-codes.js';
 import { addLiveVerbs } from './live-verbs.js';
@@ -69,7 +70,10 @@ export function programOf(line: CommandLine, exit: (code: number) => void): Comm
   addServiceVerbs(program, verbs, asking);
   addLiveVerbs(program, asking);
   addRunVerbs(program, asking);
-  addLocalVerbs(program, { terminal, version, workshop, serve, exit, urlOf });
+  addLocalVerbs(program, {
+    ...{ terminal, version, workshop, serve, exit, urlOf },
+    actorOf: (options) => actorOf(environment, options),
+  });
   addCompletion(program, asking);
   addExitCodes(program, terminal);
   return program;

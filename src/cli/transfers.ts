@@ -82,7 +82,7 @@ export async function importFrom(
 }
 
 /** The lines of a file. Only line feeds end one: JSON may hold the other line ends of Unicode as they are. */
-async function* linesOf(file: string): AsyncGenerator<string> {
+export async function* linesOf(file: string): AsyncGenerator<string> {
   let rest = '';
   for await (const chunk of createReadStream(file, { encoding: 'utf8' })) {
     const lines = (rest + String(chunk)).split('\n');

@@ -57,5 +57,7 @@ export interface LocalContext {
   readonly exit: (code: ExitCode) => void;
   /** Where a service is asked, by the flag or the environment. */
   readonly urlOf: (options: { readonly url?: string }) => string;
+  /** Who asks, as `kind:id`, by the flag or the environment. */
+  readonly actorOf: (options: { readonly actor?: string }) => string;
   readonly version: string;
 }

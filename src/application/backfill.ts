@@ -1,0 +1,379 @@
+/**
+ * Brings a legacy dump into a log: reads its rows, derives what must have happened, and adds what is missing.
+ *
+ * A deployment is written whole or not at all: a dump whose refused rows were mended can be brought in again.
+ */
+import { parseId, type AttemptId, type DeploymentId } from '../domain/event-schema.js';
+import {
+  APPEND_BYTES_MAX,
+  APPEND_EVENTS_MAX,
+  STREAM_PREFIX,
+  type EventStore,
+} from '../ports/event-store.js';
+import { Fault } from '../ports/faults.js';
+import { Tally, type BackfillReport, type RowReport, type Why } from './backfill-report.js';
+import { BulkAppender, type Append } from './bulk-append.js';
+import { turn } from './fold-group.js';
+import type { PreparedEvent } from './lanes.js';
+import { derive, type Derived, type LegacyContext } from './legacy-history.js';
+import type { LegacyMap } from './legacy-map.js';
+import {
+  RowReader,
+  badIdProblem,
+  type Cells,
+  type LegacyAttempt,
+  type LegacyDeployment,
+  type Read,
+  type RowsOf,
+} from './legacy-rows.js';
+
+/** A row of a file: its first line, from 1, and its cells, or what is wrong with it as a whole. */
+export interface SourceRow {
+  readonly line: number;
+  readonly cells: Cells | { readonly problem: string };
+}
+
+/** A file of the dump. */
+export interface Source {
+  readonly file: string;
+  readonly table: RowsOf;
+  /** Opens the rows anew. */
+  readonly rows: () => AsyncIterable<SourceRow>;
+}
+
+export type BackfillStep = 'read' | 'derive';
+
+/** What a backfill works with. */
+export interface BackfillOptions {
+  readonly sources: readonly Source[];
+  readonly map: LegacyMap;
+  readonly context: Omit<LegacyContext, 'acknowledgeUnknown' | 'knowsStarts'>;
+  /** The log; null when there is none yet. */
+  readonly store: EventStore | null;
+  /** Whether it is written to. */
+  readonly apply: boolean;
+  /** The dump is read so many times; each time, that part of its deployments is kept in memory. */
+  readonly parts: number;
+  /** Takes the reports of rows, those of one deployment together. */
+  readonly onRows?: (rows: readonly RowReport[]) => Promise<void>;
+  readonly onProgress?: (step: BackfillStep, done: number, total: number | null) => void;
+}
+
+/** Deployments that are compared with the log at the same time. */
+const AT_ONCE = 64;
+
+/**
+ * Derives the histories of a dump and, if told so, appends them.
+ *
+ * Safe to repeat, also after a kill in the middle: ids are made of what the rows say, and what the log has
+ * is not written again.
+ * Cost: memory for the rows of one part; one read of each stream.
+ * @throws {Fault} whatever the store throws; REVISION_CONFLICT when somebody else wrote at the same time.
+ */
+export async function backfill(options: BackfillOptions): Promise<BackfillReport> {
+  const { store, parts, apply } = options;
+  const head = (await store?.head()) ?? null;
+  const appender = store !== null && apply ? new BulkAppender(store, head) : null;
+  const work = new Backfill(options, head === null ? null : store, appender);
+  for (let part = 0; part < parts; part += 1) await work.bring(part);
+  await appender?.finish();
+  assertNoConflict(appender);
+  return work.tally.report();
+}
+
+function assertNoConflict(appender: BulkAppender<Append> | null): void {
+  const stream = appender?.conflict?.stream;
+  if (stream === undefined) return;
+  const detail = `somebody else wrote to ${stream} meanwhile; run it again, what is written stays`;
+  throw new Fault('REVISION_CONFLICT', detail);
+}
+
+/** Where a row stands, what it is about, and what is wrong with it alone. */
+interface Place {
+  readonly file: string;
+  readonly line: number;
+  readonly attemptId: AttemptId | null;
+  refused: { readonly why: Why; readonly detail: string } | null;
+}
+
+/** One thing that rows tell: what they say, and the rows. */
+interface Told<T> {
+  readonly value: T;
+  readonly text: string;
+  readonly first: Place;
+}
+
+/** All rows of one deployment. */
+interface Group {
+  readonly deploymentId: DeploymentId;
+  readonly places: Place[];
+  deployment: Told<LegacyDeployment> | null;
+  readonly attempts: Map<string, Told<LegacyAttempt>>;
+  repeated: number;
+}
+
+class Backfill {
+  readonly tally = new Tally();
+  readonly #reader: RowReader;
+  readonly #context: LegacyContext;
+  #groups = new Map<DeploymentId, Group>();
+  #rowsRead = 0;
+  #derived = 0;
+
+  constructor(
+    private readonly options: BackfillOptions,
+    /** To compare with; null when it is empty. */
+    private readonly log: EventStore | null,
+    private readonly appender: BulkAppender<Append> | null,
+  ) {
+    const { map, context } = options;
+    const { acknowledgeUnknown } = map;
+    const knowsStarts = map.tables.attempts?.columns.startedAt !== undefined;
+    this.#context = { ...context, acknowledgeUnknown, knowsStarts };
+    this.#reader = new RowReader(map, context.now);
+  }
+
+  /** Brings in one part of the deployments. */
+  async bring(part: number): Promise<void> {
+    this.#groups = new Map();
+    for (const source of this.options.sources) await this.#read(source, part);
+    const groups = [...this.#groups.values()];
+    this.#groups.clear();
+    while (groups.length > 0) {
+      await this.#settle(groups.splice(-AT_ONCE));
+      await turn();
+    }
+  }
+
+  async #read(source: Source, part: number): Promise<void> {
+    const { onProgress } = this.options;
+    for await (const row of source.rows()) {
+      if (part === 0) this.#rowsRead += 1;
+      if (this.#rowsRead % 1000 === 0) onProgress?.('read', this.#rowsRead, null);
+      await this.#take(source, row, part);
+    }
+  }
+
+  async #take({ file, table }: Source, { line, cells }: SourceRow, part: number): Promise<void> {
+    const place: Place = { file, line, attemptId: null, refused: null };
+    if (typeof cells !== 'function') {
+      if (part === 0) await this.#refuseAlone(place, cells.problem, null);
+      return;
+    }
+    const named = this.#reader.deploymentIdIn(table, cells);
+    if (partOf(named, this.options.parts) !== part) return;
+    const deploymentId = parseId<DeploymentId>(named ?? '');
+    if (deploymentId === null) {
+      await this.#refuseAlone(place, badIdProblem('deployment', named), named);
+      return;
+    }
+    const group = this.#groupOf(deploymentId);
+    const isAttempt = this.#reader.isAttempt(table, cells);
+    const own = isAttempt ? this.#takeAttempt(group, place, cells) : place;
+    group.places.push(own);
+    if (table === 'attempts') return;
+    const isRepeated = this.#takeDeployment(group, own, cells);
+    if (isRepeated && !isAttempt) group.repeated += 1;
+  }
+
+  /** Takes in what a row says of its deployment; whether it had been said before. */
+  #takeDeployment(group: Group, place: Place, cells: Cells): boolean {
+    const deployment = told(this.#reader.deployment(group.deploymentId, cells), place);
+    const before = group.deployment;
+    if (deployment === null) return false;
+    group.deployment ??= deployment;
+    if (before !== null && before.text !== deployment.text) contradict(before, deployment);
+    return before?.text === deployment.text;
+  }
+
+  /** Takes in what a row says of an attempt; the row's place, with its id. */
+  #takeAttempt(group: Group, place: Place, cells: Cells): Place {
+    const read = this.#reader.attempt(cells);
+    const own = { ...place, attemptId: read.ok ? read.value.attemptId : null };
+    const attempt = told(read, own);
+    if (attempt === null) return own;
+    const { attemptId } = attempt.value;
+    const before = group.attempts.get(attemptId);
+    if (before === undefined) group.attempts.set(attemptId, attempt);
+    else if (before.text !== attempt.text) contradict(before, attempt);
+    else group.repeated += 1;
+    return own;
+  }
+
+  #groupOf(deploymentId: DeploymentId): Group {
+    const known = this.#groups.get(deploymentId);
+    if (known !== undefined) return known;
+    const group: Group = {
+      ...{ deploymentId, places: [], deployment: null },
+      ...{ attempts: new Map(), repeated: 0 },
+    };
+    this.#groups.set(deploymentId, group);
+    return group;
+  }
+
+  /** Refuses a row that belongs to no deployment. */
+  async #refuseAlone(place: Place, detail: string, deploymentId: string | null): Promise<void> {
+    const { file, line } = place;
+    await this.#report([
+      { file, line, verdict: 'refused', why: 'unreadable', detail, deploymentId, attemptId: null },
+    ]);
+  }
+
+  /** Derives some deployments, compares them with the log, and adds what is missing. */
+  async #settle(groups: readonly Group[]): Promise<void> {
+    const { onProgress } = this.options;
+    const histories = await Promise.all(groups.map((group) => this.#historyOf(group)));
+    for (const [n, group] of groups.entries()) {
+      const history = histories[n];
+      if (history !== undefined && history !== null) await this.#add(group, history);
+      else this.tally.refused();
+      this.tally.repeated(group.repeated);
+      await this.#report(reportsOf(group, history?.derived ?? null));
+      this.#derived += 1;
+      onProgress?.('derive', this.#derived, null);
+    }
+  }
+
+  /** What a deployment's history is, and how much of it the log has; null when rows were refused. */
+  async #historyOf(group: Group): Promise<History | null> {
+    const { deployment, attempts, places, deploymentId } = group;
+    if (places.some(({ refused }) => refused !== null)) return null;
+    if (deployment === null) {
+      const detail = `no row creates deployment ${deploymentId}`;
+      for (const place of places) place.refused = { why: 'no_deployment', detail };
+      return null;
+    }
+    const rows = [...attempts.values()].map(({ value }) => value);
+    const derived = derive(deployment.value, rows, this.#context);
+    if (!derived.ok) {
+      const at = attempts.get(derived.attemptId ?? '')?.first ?? deployment.first;
+      at.refused = { why: 'against_rules', detail: derived.detail };
+      return null;
+    }
+    const present = await this.#presentOf(group, derived);
+    return present === null ? null : { derived, present };
+  }
+
+  /** How many events of a history the log has; null when it has something else. */
+  async #presentOf(group: Group, { commands }: Right): Promise<number | null> {
+    if (this.log === null) return 0;
+    const events = commands.flat();
+    let present = 0;
+    const range = { to: BigInt(events.length - 1) };
+    for await (const page of this.log.read(STREAM_PREFIX + group.deploymentId, range)) {
+      for (const { id, revision } of page) {
+        if (events[present]?.stored.id === id) {
+          present += 1;
+          continue;
+        }
+        const detail = `the log has something else at revision ${String(revision)} of ${group.deploymentId}`;
+        for (const place of group.places) place.refused = { why: 'in_log', detail };
+        return null;
+      }
+    }
+    return present;
+  }
+
+  async #add({ deploymentId, attempts }: Group, { derived, present }: History): Promise<void> {
+    const events = derived.commands.reduce((sum, command) => sum + command.length, 0);
+    this.tally.derived(derived.deployment, { attempts: attempts.size, events, present });
+    const { appender } = this;
+    if (appender === null) return;
+    for (const chunk of chunksOf(derived.commands, present)) {
+      const expected = chunk.after === 0 ? 'no_stream' : BigInt(chunk.after) - 1n;
+      assertNoConflict(appender);
+      await appender.add({ stream: STREAM_PREFIX + deploymentId, expected, events: chunk.events });
+    }
+  }
+
+  async #report(rows: readonly RowReport[]): Promise<void> {
+    for (const row of rows) this.tally.row(row);
+    await this.options.onRows?.(rows);
+  }
+}
+
+type Right = Extract<Derived, { ok: true }>;
+interface History {
+  readonly derived: Right;
+  readonly present: number;
+}
+
+/** The part that a deployment belongs to, by its id as it stands in the dump (FNV-1a). */
+function partOf(id: string | null, parts: number): number {
+  if (id === null) return 0;
+  let hash = 0x811c_9dc5;
+  for (let at = 0; at < id.length; at += 1) {
+    hash = Math.imul(hash ^ id.charCodeAt(at), 0x0100_0193);
+  }
+  return (hash >>> 0) % parts;
+}
+
+/** What a row says, with its place; a row that can not be read is refused, and says nothing. */
+function told<T>(read: Read<T>, place: Place): Told<T> | null {
+  if (read.ok) return { value: read.value, text: JSON.stringify(read.value), first: place };
+  place.refused ??= { why: 'unreadable', detail: read.problem };
+  return null;
+}
+
+/** Two rows of one id that say different things: neither is believed, and each names the other. */
+function contradict<T>({ first: one }: Told<T>, { first: other }: Told<T>): void {
+  one.refused ??= { why: 'duplicate', detail: `${other.file}:${other.line} says something else` };
+  other.refused ??= { why: 'duplicate', detail: `${one.file}:${one.line} says something else` };
+}
+
+/** One report for each row of a deployment. */
+function reportsOf({ deploymentId, places }: Group, derived: Right | null): readonly RowReport[] {
+  const culprit = places.find(({ refused }) => refused !== null);
+  return places.map(({ file, line, attemptId, refused }): RowReport => {
+    const about = { file, line, deploymentId, attemptId };
+    if (refused !== null) return { ...about, verdict: 'refused', ...refused };
+    if (derived === null) {
+      const detail = `${culprit?.file ?? ''}:${String(culprit?.line)} was refused, and a deployment is written whole`;
+      return { ...about, verdict: 'refused', why: 'held_back', detail };
+    }
+    return { ...about, ...verdictOf(attemptId, derived) };
+  });
+}
+
+function verdictOf(
+  attemptId: AttemptId | null,
+  { verdicts }: Right,
+): Pick<RowReport, 'verdict' | 'why' | 'detail'> {
+  const found = attemptId === null ? undefined : verdicts.get(attemptId);
+  if (found === undefined || found.why === null)
+    return { verdict: 'derived', why: null, detail: '' };
+  return { ...found, verdict: 'unknown' };
+}
+
+interface Chunk {
+  /** Events that come before it. */
+  readonly after: number;
+  readonly events: Append['events'];
+}
+
+/** What the log lacks, in appends that are large, but never hold a part of a command that could be whole. */
+function chunksOf(commands: Right['commands'], present: number): readonly Chunk[] {
+  const chunks: { after: number; events: PreparedEvent['stored'][]; bytes: number }[] = [];
+  let done = 0;
+  for (const command of commands) {
+    const rest = command.slice(Math.max(0, present - done)).map(({ stored }) => stored);
+    const bytes = rest.reduce((sum, { data, metadata }) => sum + bytesOf(data + metadata), 0);
+    const last = chunks.at(-1);
+    const fits =
+      last !== undefined &&
+      last.events.length + rest.length <= APPEND_EVENTS_MAX &&
+      last.bytes + bytes <= APPEND_BYTES_MAX;
+    if (fits) {
+      last.events.push(...rest);
+      last.bytes += bytes;
+    } else if (rest.length > 0) {
+      chunks.push({ after: done + command.length - rest.length, events: rest, bytes });
+    }
+    done += command.length;
+  }
+  return chunks;
+}
+
+function bytesOf(text: string): number {
+  return Buffer.byteLength(text);
+}
