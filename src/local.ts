@@ -9,7 +9,7 @@ import { chance } from './application/ids.js';
 import type { OpenStores, Workshop } from './cli/workshop.js';
 import type { EventStore } from './ports/event-store.js';
 import type { ReadModels } from './ports/read-models.js';
-import type { Location, LogLocation, SettingName, Settings } from './settings.js';
+import type { LogLocation, SettingName, Settings, TableLocation } from './settings.js';
 import { placeOf } from './stores.js';
 
 /** What local verbs work with, by these settings. Nothing is opened before it is asked for. */
@@ -26,6 +26,7 @@ export function workshopOf(settings: Settings): Workshop {
     places: { eventStore: placeOf(eventStore), readModels: placeOf(readModels) },
     files: { eventStore: pathOf(eventStore), readModels: pathOf(readModels) },
     isLogHidden: eventStore.kind === 'memory',
+    areReadModelsHidden: readModels.kind === 'memory',
     sqliteVersion: libraryVersion,
     openLogToRead,
     openToRead: async () => together(await openLogToRead(), () => readModelsToRead(readModels)),
@@ -34,9 +35,9 @@ export function workshopOf(settings: Settings): Workshop {
   };
 }
 
-async function together(store: EventStore, open: () => ReadModels): Promise<OpenStores> {
+async function together(store: EventStore, open: () => Promise<ReadModels>): Promise<OpenStores> {
   try {
-    const readModels = open();
+    const readModels = await open();
     const close = async (): Promise<void> => {
       await readModels.close();
       await store.close();
@@ -66,19 +67,34 @@ async function openEventStoreDB(url: string): Promise<EventStore> {
   return adapter.openEventStoreDB({ url, clock: systemClock });
 }
 
-function readModelsToRead(at: Location): ReadModels {
-  return openSqliteReadModelsToRead(fileOf(at, 'SHIPSLOG_READ_MODELS'));
+async function readModelsToRead(at: TableLocation): Promise<ReadModels> {
+  return at.kind === 'postgres'
+    ? openPostgres(at.url, false)
+    : openSqliteReadModelsToRead(fileOf(at, 'SHIPSLOG_READ_MODELS'));
 }
 
-function readModelsToWrite(at: Location): ReadModels {
-  return openSqliteReadModels(fileOf(at, 'SHIPSLOG_READ_MODELS'));
+async function readModelsToWrite(at: TableLocation): Promise<ReadModels> {
+  return at.kind === 'postgres'
+    ? openPostgres(at.url, true)
+    : openSqliteReadModels(fileOf(at, 'SHIPSLOG_READ_MODELS'));
 }
 
-function pathOf(at: LogLocation): string | null {
+async function openPostgres(url: string, creates: boolean): Promise<ReadModels> {
+  // Loaded only where it is used.
+  const adapter = await import('./adapters/postgres/database.js');
+  const { postgresReadModels } = await import('./adapters/postgres/read-models.js');
+  const options = { url, waits: false, creates };
+  return postgresReadModels(await adapter.openPostgres(options));
+}
+
+function pathOf(at: LogLocation | TableLocation): string | null {
   return at.kind === 'sqlite' ? resolve(at.file) : null;
 }
 
-function fileOf(at: Location, name: SettingName): string {
+function fileOf(
+  at: Exclude<LogLocation | TableLocation, { readonly url: string }>,
+  name: SettingName,
+): string {
   if (at.kind === 'sqlite') return at.file;
   throw new Error(`${name}=memory: is seen by its own process only; set it to sqlite:<file>`);
 }

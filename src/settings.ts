@@ -4,9 +4,10 @@ import { isIP } from 'node:net';
 import { SCOPE_KINDS, type ScopeKind } from './domain/event-schema.js';
 import { POLICY_BOUNDS, type PolicyDefaults } from './domain/lease.js';
 
-/** Where the read models are kept. */
-export type Location =
-  { readonly kind: 'sqlite'; readonly file: string } | { readonly kind: 'memory' };
+/** A place that both the log and the read models may have. */
+type Location = { readonly kind: 'sqlite'; readonly file: string } | { readonly kind: 'memory' };
+/** Where the read models are kept, and leases and the audit journal with them. */
+export type TableLocation = Location | { readonly kind: 'postgres'; readonly url: string };
 /** Where the log is kept. */
 export type LogLocation = Location | { readonly kind: 'eventstoredb'; readonly url: string };
 
@@ -19,7 +20,7 @@ const LOG_FORMATS = ['pretty', 'json'] as const;
 /** Everything that can be set, decided. */
 export interface Settings {
   readonly eventStore: LogLocation;
-  readonly readModels: Location;
+  readonly readModels: TableLocation;
   readonly host: string;
   readonly port: number;
   readonly roles: ReadonlySet<Role>;
@@ -62,8 +63,8 @@ export const SETTINGS = {
   SHIPSLOG_READ_MODELS: {
     fallback: 'sqlite:./data/read-models.db',
     meaning: 'Where the read models are kept; they can always be rebuilt from the log.',
-    bounds: 'sqlite:<file> or memory:',
-    read: location,
+    bounds: 'sqlite:<file>, memory:, or postgres://user:password@host:5432/database',
+    read: tableLocation,
   },
   SHIPSLOG_HOST: {
     fallback: '127.0.0.1',
@@ -188,8 +189,9 @@ function readSetting(
     environment[name] ?? textOfFile(name, environment[`${name}_FILE`]) ?? setting.fallback;
   const value = setting.read(text);
   if (!(value instanceof Wrong)) return value;
-  const shown = text.replace(/\/\/[^@/]*@/, '//…@');
-  throw new Error(`${name}=${shown} is not right: ${value.hint} (${setting.bounds})`);
+  throw new Error(
+    `${name}=${withoutSecrets(text)} is not right: ${value.hint} (${setting.bounds})`,
+  );
 }
 
 function textOfFile(name: string, file: string | undefined): string | undefined {
@@ -236,6 +238,20 @@ function logLocation(text: string): LogLocation | Wrong {
   return /^esdb(\+discover)?:\/\/./.test(text)
     ? { kind: 'eventstoredb', url: text }
     : location(text);
+}
+
+function tableLocation(text: string): TableLocation | Wrong {
+  if (!/^postgres(ql)?:/.test(text)) return location(text);
+  return URL.canParse(text) && new URL(text).hostname !== ''
+    ? { kind: 'postgres', url: text }
+    : new Wrong(
+        'a sign in the password that is none of an address is written as %XX, e.g. %40 for @',
+      );
+}
+
+/** An address as it may be shown: without who we are there. */
+export function withoutSecrets(address: string): string {
+  return address.replace(/\/\/.*@/, '//…@').replaceAll(/([?&](?:user|password)=)[^&]*/g, '$1…');
 }
 
 function loopback(text: string): string | Wrong {

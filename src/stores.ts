@@ -14,7 +14,7 @@ import type { EventStore } from './ports/event-store.js';
 import type { Fault } from './ports/faults.js';
 import type { Leases } from './ports/leases.js';
 import type { ReadModels } from './ports/read-models.js';
-import type { Location, LogLocation } from './settings.js';
+import { withoutSecrets, type LogLocation, type TableLocation } from './settings.js';
 
 /** Everything that keeps something. */
 export interface Stores {
@@ -27,7 +27,7 @@ export interface Stores {
 /** How the stores are opened. */
 export interface StoresOptions {
   readonly eventStore: LogLocation;
-  readonly readModels: Location;
+  readonly readModels: TableLocation;
   readonly clock: Clock;
   /** Goes on with a log that is shorter than what was acknowledged; what is lost is recorded. */
   readonly acceptLoss?: boolean;
@@ -42,7 +42,7 @@ export interface StoresOptions {
 export async function openStores(options: StoresOptions): Promise<Stores> {
   const store = await openLog(options);
   try {
-    return { store, leases: new MemoryLeases(), ...openReadSide(options) };
+    return { store, ...(await openReadSide(options)) };
   } catch (error) {
     await store.close();
     throw error;
@@ -70,22 +70,37 @@ async function openLog(options: StoresOptions): Promise<EventStore> {
   }
 }
 
-function openReadSide({
-  readModels,
-  clock,
-}: StoresOptions): Pick<Stores, 'readModels' | 'journal'> {
+async function openReadSide({ readModels, clock }: StoresOptions): Promise<Omit<Stores, 'store'>> {
   switch (readModels.kind) {
     case 'memory':
       return {
         readModels: new MemoryReadModels(new MemoryTables(clock)),
+        leases: new MemoryLeases(),
         journal: new MemoryAuditJournal(),
       };
     case 'sqlite':
       return {
         readModels: openSqliteReadModels(readModels.file),
+        leases: new MemoryLeases(),
         journal: openSqliteAuditJournal(join(dirname(readModels.file), 'audit.db'), clock),
       };
+    case 'postgres':
+      return openPostgresSide(readModels.url, clock);
   }
+}
+
+async function openPostgresSide(url: string, clock: Clock): Promise<Omit<Stores, 'store'>> {
+  // Loaded only where they are used, as the client of EventStoreDB.
+  const { openPostgres } = await import('./adapters/postgres/database.js');
+  const { postgresReadModels } = await import('./adapters/postgres/read-models.js');
+  const { postgresLeases } = await import('./adapters/postgres/leases.js');
+  const { postgresAuditJournal } = await import('./adapters/postgres/audit-journal.js');
+  const database = await openPostgres({ url });
+  return {
+    readModels: postgresReadModels(database),
+    leases: postgresLeases(database),
+    journal: postgresAuditJournal(database, clock),
+  };
 }
 
 /** Closes everything, the log last. */
@@ -98,13 +113,14 @@ export async function closeStores({ store, readModels, leases, journal }: Stores
 }
 
 /** A place in words, without what is secret about it. */
-export function placeOf(location: LogLocation): string {
+export function placeOf(location: LogLocation | TableLocation): string {
   switch (location.kind) {
     case 'sqlite':
       return resolve(location.file);
     case 'memory':
       return 'in memory, gone when the process ends';
     case 'eventstoredb':
-      return location.url.replace(/\/\/[^@/]*@/, '//…@');
+    case 'postgres':
+      return withoutSecrets(location.url);
   }
 }

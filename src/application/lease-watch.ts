@@ -51,9 +51,7 @@ export class LeaseWatch {
 
   /** Notes a sign of life: a start or a heartbeat. */
   async beat(key: AttemptKey, at: Instant, progress?: JsonObject): Promise<void> {
-    await this.leases.beat(key, at, progress);
-    const [beat = null] = await this.leases.read([key]);
-    this.#hear(key, 'running', beat);
+    this.#hear(key, 'running', await this.leases.beat(key, at, progress));
   }
 
   /** Takes in what other processes have heard of these attempts. */

@@ -243,8 +243,8 @@ async function recordedAtOf(store: EventStore, head: bigint): Promise<Instant | 
 }
 
 const readModels: Look = async ({ workshop }) => {
-  const { places, files } = workshop;
-  if (files.readModels === null || !(await isThere(files.readModels))) {
+  const { places, files, areReadModelsHidden } = workshop;
+  if (areReadModelsHidden || (files.readModels !== null && !(await isThere(files.readModels)))) {
     return [ok('read models', `${places.readModels}; they are built from the log`)];
   }
   try {
@@ -272,7 +272,9 @@ const readModels: Look = async ({ workshop }) => {
       problem(
         'read models',
         messageOf(error),
-        'remove the file: the next start builds it from the log',
+        files.readModels === null
+          ? 'set SHIPSLOG_READ_MODELS to the right place; a service that starts there builds what is missing'
+          : 'remove the file: the next start builds it from the log',
       ),
     ];
   }

@@ -26,6 +26,8 @@ export interface Workshop {
   readonly files: { readonly eventStore: string | null; readonly readModels: string | null };
   /** Whether the log is in the memory of its own process, which nobody else can look into. */
   readonly isLogHidden: boolean;
+  /** The same of the read models. */
+  readonly areReadModelsHidden: boolean;
   readonly host: string;
   readonly port: number;
   /** Version of the SQLite library in use. */

@@ -18,8 +18,8 @@ export interface Beat {
  * (every lease then counts anew). A counter, not a time: clocks of two machines are never compared.
  */
 export interface Leases {
-  /** Notes a sign of life. */
-  beat(key: AttemptKey, at: Instant, progress?: JsonObject): Promise<void>;
+  /** Notes a sign of life; answers it as it is noted. */
+  beat(key: AttemptKey, at: Instant, progress?: JsonObject): Promise<Beat>;
   /** The last beat of each attempt asked for, in the same order; null where there is none. */
   read(keys: readonly AttemptKey[]): Promise<readonly (Beat | null)[]>;
   /** Forgets an attempt that has ended. */

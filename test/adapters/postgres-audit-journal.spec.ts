@@ -1,7 +1,6 @@
 import { expect, test } from '@jest/globals';
 import { postgresAuditJournal } from '../../src/adapters/postgres/audit-journal.js';
 import { openPostgres } from '../../src/adapters/postgres/database.js';
-import { systemClock } from '../../src/adapters/system-clock.js';
 import { listen } from '../../src/ports/signals.js';
 import { auditJournalContract, refusal } from '../contracts/audit-journal.contract.js';
 import { FakeClock } from '../support/fake-clock.js';
@@ -13,13 +12,13 @@ const clock = new FakeClock();
 await onPostgres(() => {
   auditJournalContract('PostgreSQL', async () => {
     const { url, drop } = await freshDatabase();
-    const database = await openPostgres({ url, clock: systemClock });
+    const database = await openPostgres({ url });
     return { journal: postgresAuditJournal(database, clock), dispose: drop };
   });
 
   test('what the database does not take waits, is told once a try, and is written when it is back', async () => {
     const { url, drop } = await freshDatabase();
-    const database = (await openPostgres({ url, clock: systemClock })).use();
+    const database = (await openPostgres({ url })).use();
     const journal = postgresAuditJournal(database, clock);
     const troubles: string[] = [];
     const stopListening = listen('trouble', ({ where }) => troubles.push(where));
@@ -37,7 +36,7 @@ await onPostgres(() => {
 
   test('entries beyond the room are counted, and the loss is told', async () => {
     const { url, drop } = await freshDatabase();
-    const journal = postgresAuditJournal(await openPostgres({ url, clock: systemClock }), clock);
+    const journal = postgresAuditJournal(await openPostgres({ url }), clock);
     const troubles: string[] = [];
     const stopListening = listen('trouble', ({ error }) => troubles.push(String(error)));
     for (let n = 0; n < 1002; n++) journal.record(refusal(n));

@@ -1,7 +1,6 @@
 import { afterAll, expect, test } from '@jest/globals';
 import { openPostgres } from '../../src/adapters/postgres/database.js';
 import { postgresLeases } from '../../src/adapters/postgres/leases.js';
-import { systemClock } from '../../src/adapters/system-clock.js';
 import { leasesContract } from '../contracts/leases.contract.js';
 import { onPostgres } from '../support/on-postgres.js';
 import { freshDatabase, type TestDatabase } from '../support/postgres.js';
@@ -10,7 +9,7 @@ const databases: TestDatabase[] = [];
 const create = async () => {
   const database = await freshDatabase();
   databases.push(database);
-  return postgresLeases(await openPostgres({ url: database.url, clock: systemClock }));
+  return postgresLeases(await openPostgres({ url: database.url }));
 };
 
 await onPostgres(() => {
@@ -19,7 +18,7 @@ await onPostgres(() => {
 
   test('two processes that hear of an attempt count on', async () => {
     const { url, drop } = await freshDatabase();
-    const open = async () => postgresLeases(await openPostgres({ url, clock: systemClock }));
+    const open = async () => postgresLeases(await openPostgres({ url }));
     const [one, two] = [await open(), await open()];
     const attempt = { deploymentId: 'd1', attemptId: 'a1' };
     const at = '2026-01-01T00:00:00.000Z';

@@ -12,7 +12,6 @@ import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server } from 'node:net';
 import { openPostgres, type PostgresDatabase } from '../../src/adapters/postgres/database.js';
 import { postgresReadModels } from '../../src/adapters/postgres/read-models.js';
-import { systemClock } from '../../src/adapters/system-clock.js';
 import { isFault } from '../../src/ports/faults.js';
 import type { Change, ReadModels, Table } from '../../src/ports/read-models.js';
 import { listen } from '../../src/ports/signals.js';
@@ -67,7 +66,7 @@ await onPostgres(() => {
     });
 
     const open = async (options: { statementTimeoutMs?: number; url?: string } = {}) => {
-      const database = await openPostgres({ url: fresh.url, clock: systemClock, ...options });
+      const database = await openPostgres({ url: fresh.url, ...options });
       opened.push(database.use());
       return database;
     };
@@ -173,7 +172,7 @@ await onPostgres(() => {
 
     test('who does not wait is told that it is not there', async () => {
       const url = fresh.url.replace(/:\d+\//, ':1/');
-      const opening = openPostgres({ url, clock: systemClock, waits: false });
+      const opening = openPostgres({ url, waits: false });
       await expect(opening).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
     });
 
@@ -181,13 +180,13 @@ await onPostgres(() => {
       ['a wrong password', (url: string) => url.replace('secret-of-tests', 'wrong')],
       ['a database that is not there', (url: string) => `${url}_elsewhere`],
     ])('%s ends the start with one line that tells no secret', async (_, wrong) => {
-      const opening = openPostgres({ url: wrong(fresh.url), clock: systemClock });
+      const opening = openPostgres({ url: wrong(fresh.url) });
       const message: unknown = expect.not.stringMatching(/secret|wrong|\n/);
       await expect(opening).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', message });
     });
 
     test('an address that is none is told without its secrets', async () => {
-      const opening = openPostgres({ url: 'postgres://me:secret@', clock: systemClock });
+      const opening = openPostgres({ url: 'postgres://me:secret@' });
       await expect(opening).rejects.toThrow(
         /^the connection string of PostgreSQL is wrong(?!.*secret)/,
       );
@@ -211,7 +210,7 @@ await onPostgres(() => {
     });
 
     test('who only reads makes nothing', async () => {
-      const toRead = { url: fresh.url, clock: systemClock, creates: false };
+      const toRead = { url: fresh.url, creates: false };
       for (let n = 0; n < 2; n++) {
         await expect(openPostgres(toRead)).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
       }
@@ -254,7 +253,7 @@ await onPostgres(() => {
         /:\d+\//,
         `:${String((pooler.address() as AddressInfo).port)}/`,
       );
-      const readModels = postgresReadModels(await openPostgres({ url, clock: systemClock }));
+      const readModels = postgresReadModels(await openPostgres({ url }));
       await readModels.open([notes]);
       await readModels.commit([step(1n)]);
       expect(await readModels.load(notes, 'live', [['1']])).toHaveLength(1);

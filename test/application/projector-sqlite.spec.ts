@@ -1,146 +1,18 @@
-import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import { spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import type { MemoryEventStore } from '../../src/adapters/memory/event-store.js';
 import { openSqliteReadModels } from '../../src/adapters/sqlite/read-models.js';
-import { systemClock } from '../../src/adapters/system-clock.js';
-import { Projector } from '../../src/application/projector.js';
-import { verify } from '../../src/application/verify.js';
-import type { EventStore } from '../../src/ports/event-store.js';
-import type { ReadModels } from '../../src/ports/read-models.js';
-import { deployments } from '../../src/projections/deployments.js';
-import { PROJECTIONS } from '../../src/projections/registry.js';
-import { settled } from '../support/fake-clock.js';
-import { longLog, trickling } from '../support/long-log.js';
+import { projectorContract } from '../contracts/projector.contract.js';
 
-const DEPLOYMENTS = 600;
-const SECOND = fileURLToPath(new URL('../support/second-projector.ts', import.meta.url));
-
-/** A second process takes a second to load, several on a busy machine. */
-jest.setTimeout(120_000);
-
-describe('projector on read models in a file', () => {
-  let folder: string;
-  let path: string;
-  let store: MemoryEventStore;
-  let readModels: ReadModels;
-  let children: ChildProcess[];
-  beforeEach(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'shipslog-'));
-    path = join(folder, 'read-models.db');
-    store = await longLog(DEPLOYMENTS);
-    readModels = openSqliteReadModels(path);
-    children = [];
-  });
-  afterEach(async () => {
-    for (const child of children.filter(({ exitCode }) => exitCode === null)) child.kill('SIGKILL');
-    await readModels.close();
-    await rm(folder, { recursive: true });
-  });
-
-  const projecting = async (log: EventStore = store): Promise<Projector> => {
-    const projector = new Projector({
-      store: log,
-      readModels,
-      projections: PROJECTIONS,
-      clock: systemClock,
-      random: Math.random,
-      owner: 'first',
-    });
-    await projector.start();
-    return projector;
+projectorContract('a file', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'shipslog-'));
+  const name = join(folder, 'read-models.db');
+  return {
+    name,
+    open: async () => openSqliteReadModels(name),
+    lose: async () => {
+      for (const suffix of ['', '-wal', '-shm']) await rm(name + suffix, { force: true });
+    },
+    dispose: () => rm(folder, { recursive: true }),
   };
-  const caughtUp = async (log: EventStore = store): Promise<void> => {
-    const projector = await projecting(log);
-    await projector.caughtUp;
-    await projector.stop();
-  };
-  const differences = async (): Promise<number> => {
-    const reports = await verify({ store, readModels, projections: PROJECTIONS });
-    return reports.reduce((sum, report) => sum + report.differencesTotal, 0);
-  };
-  const reached = async (position: bigint): Promise<void> => {
-    const at = async (): Promise<bigint> => (await readModels.checkpoints())[0]?.position ?? 0n;
-    while ((await at()) < position) await settled(1);
-  };
-  /** Another process that folds the same log into the same file, a few events at a time. */
-  const secondProcess = async (): Promise<ChildProcess> => {
-    const loader = ['--import', '@swc-node/register/esm-register'];
-    const child = spawn(process.execPath, [...loader, SECOND, path, String(DEPLOYMENTS)], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
-    children.push(child);
-    await once(child.stdout, 'data');
-    return child;
-  };
-
-  test('a process that is killed at any moment leaves rows and checkpoint that agree', async () => {
-    const child = await secondProcess();
-    await reached(BigInt(100 + Math.floor(Math.random() * 2000)));
-    child.kill('SIGKILL');
-    await once(child, 'exit');
-    const [at] = await readModels.checkpoints();
-    expect(at?.position).toBeLessThan((await store.head())!);
-    expect(await differences()).toBe(0);
-    await caughtUp();
-    expect(await differences()).toBe(0);
-  });
-
-  test('a process that is frozen, overtaken and thawed again spoils nothing', async () => {
-    const child = await secondProcess();
-    const ended = once(child, 'exit');
-    await reached(200n);
-    child.kill('SIGSTOP');
-    const projector = await projecting(trickling(store, 100));
-    await new Promise<void>((resolve) => {
-      void projector.caughtUp.then(resolve);
-      // It may have been stopped while it held the write lock; then nobody gets on before it does.
-      systemClock.after(1000, resolve);
-    });
-    child.kill('SIGCONT');
-    expect(await ended).toEqual([0, null]);
-    await projector.caughtUp;
-    await projector.stop();
-    expect(await differences()).toBe(0);
-  });
-
-  test('two processes at once fold everything once', async () => {
-    const child = await secondProcess();
-    const ended = once(child, 'exit');
-    await caughtUp(trickling(store, 5));
-    expect(await ended).toEqual([0, null]);
-    expect(await differences()).toBe(0);
-    expect(await readModels.countBy(deployments, 'state')).toEqual(
-      new Map([['ready', DEPLOYMENTS]]),
-    );
-  });
-
-  test('a file that was deleted is folded anew', async () => {
-    await caughtUp();
-    await readModels.close();
-    for (const suffix of ['', '-wal', '-shm']) await rm(path + suffix, { force: true });
-    readModels = openSqliteReadModels(path);
-    await caughtUp();
-    expect(await differences()).toBe(0);
-  });
-
-  test('a rebuild beside the live tables, cancelled once and done once, ends with the same rows', async () => {
-    const projector = await projecting();
-    await projector.caughtUp;
-    const cancelled = projector.rebuild('transitions')!;
-    cancelled.onProgress(() => {
-      cancelled.cancel();
-    });
-    await expect(cancelled.finished).resolves.toBe('cancelled');
-    for (const { name } of PROJECTIONS) {
-      await expect(projector.rebuild(name)?.finished).resolves.toBe('promoted');
-    }
-    await projector.stop();
-    expect(await differences()).toBe(0);
-    expect(await readModels.checkpoints()).toHaveLength(3);
-  });
 });

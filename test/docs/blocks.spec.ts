@@ -55,6 +55,10 @@ describe('a block of the documents', () => {
       'docs/how-to/eventstoredb.md: it needs Docker',
       'docs/how-to/eventstoredb.md: it needs Docker',
       'docs/how-to/eventstoredb.md: it needs a server',
+      'docs/how-to/postgresql.md: it needs Docker',
+      'docs/how-to/postgresql.md: it needs Docker',
+      'docs/how-to/postgresql.md: it needs a server',
+      'docs/how-to/postgresql.md: it needs a server',
     ]);
   });
 

@@ -1,15 +1,19 @@
 /**
  * A projector in a process of its own, to be killed, frozen, or let finish.
- * Arguments: the file of the read models, and how many deployments the log has.
+ * Arguments: the file of the read models, or the address of their database, and how many deployments the log has.
  */
+import { openPostgres } from '../../src/adapters/postgres/database.js';
+import { postgresReadModels } from '../../src/adapters/postgres/read-models.js';
 import { openSqliteReadModels } from '../../src/adapters/sqlite/read-models.js';
 import { systemClock } from '../../src/adapters/system-clock.js';
 import { Projector } from '../../src/application/projector.js';
 import { PROJECTIONS } from '../../src/projections/registry.js';
 import { longLog, trickling } from './long-log.js';
 
-const [path = '', deployments = '0'] = process.argv.slice(2);
-const readModels = openSqliteReadModels(path);
+const [place = '', deployments = '0'] = process.argv.slice(2);
+const readModels = place.startsWith('postgres:')
+  ? postgresReadModels(await openPostgres({ url: place }))
+  : openSqliteReadModels(place);
 const projector = new Projector({
   store: trickling(await longLog(Number(deployments)), 3),
   readModels,

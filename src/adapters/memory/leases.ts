@@ -5,11 +5,13 @@ import type { AttemptKey, Beat, Leases } from '../../ports/leases.js';
 export class MemoryLeases implements Leases {
   readonly #beats = new Map<string, Beat>();
 
-  async beat(key: AttemptKey, at: Instant, progress: JsonObject | null = null): Promise<void> {
+  async beat(key: AttemptKey, at: Instant, progress: JsonObject | null = null): Promise<Beat> {
     const place = placeOf(key);
     const before = this.#beats.get(place);
     const count = (before?.count ?? 0) + 1;
-    this.#beats.set(place, { count, at, progress: progress ?? before?.progress ?? null });
+    const beat = { count, at, progress: progress ?? before?.progress ?? null };
+    this.#beats.set(place, beat);
+    return beat;
   }
 
   async read(keys: readonly AttemptKey[]): Promise<readonly (Beat | null)[]> {

@@ -1,6 +1,6 @@
 /** A database of PostgreSQL as all stores in it use it: connections, transactions, our schema. */
+import { setTimeout } from 'node:timers/promises';
 import pg from 'pg';
-import { sleep, type Clock } from '../../ports/clock.js';
 import { Fault, isFault } from '../../ports/faults.js';
 import { emit } from '../../ports/signals.js';
 import { asFault, isParameterRefused, isRefusal } from './failures.js';
@@ -11,13 +11,10 @@ import { MIGRATIONS } from './migrations.js';
 export interface PostgresOptions {
   /** `postgres://user:password@host:5432/database`; TLS by `?sslmode=verify-full`, `&sslrootcert=FILE`. */
   readonly url: string;
-  readonly clock: Clock;
   /** Waits for a server that is not there yet, and says so once; true unless told otherwise. */
   readonly waits?: boolean;
   /** Makes and upgrades our schema; true unless told otherwise. */
   readonly creates?: boolean;
-  /** Ends the waiting for the server. */
-  readonly signal?: AbortSignal;
   /** Connections at most, 1..100; 10 unless told otherwise. */
   readonly connectionsMax?: number;
   /** How long a statement may take that reads or writes rows. Milliseconds; 15,000 unless told otherwise. */
@@ -98,7 +95,7 @@ export class PostgresDatabase {
   }
 
   /** Resolves when the server has answered once. */
-  async reach({ clock, waits = true, signal }: PostgresOptions): Promise<void> {
+  async reach({ waits = true }: PostgresOptions): Promise<void> {
     let told = false;
     while (true) {
       try {
@@ -106,11 +103,12 @@ export class PostgresDatabase {
         return;
       } catch (error) {
         if (await this.#withoutParameters(error)) continue;
-        if (!waits || signal?.aborted === true || !isPassing(error)) throw error;
+        if (!waits || !isPassing(error)) throw error;
         if (!told) emit('trouble', { where: 'PostgreSQL', error });
         told = true;
       }
-      await sleep(clock, WAIT_MS, signal);
+      // Not by the clock, whose timers keep no process alive: this is all that it has to do yet.
+      await setTimeout(WAIT_MS);
     }
   }
 
@@ -133,17 +131,22 @@ export class PostgresDatabase {
     await this.change(async (run) => {
       const version = await this.#version(run);
       this.#assertKnown(version);
-      if (version === 0) await run(`create schema if not exists ${SCHEMA}`);
+      const [made] = await run('select 1 from pg_namespace where nspname = $1', [SCHEMA]);
+      if (made === undefined) await run(`create schema ${SCHEMA}`);
       for (const text of MIGRATIONS.slice(version).flat()) await run(text);
       await run(`delete from ${SCHEMA}.shipslog_version`);
       await run(`insert into ${SCHEMA}.shipslog_version values ($1)`, [MIGRATIONS.length]);
     });
   }
 
-  /** One statement, which is a transaction of its own. */
-  readonly query: Run = async (text, values = []) => {
+  /** One statement, which is a transaction of its own; it may be given less time than others. */
+  readonly query = async (
+    text: string,
+    values: readonly Bound[] = [],
+    timeoutMs?: number,
+  ): Promise<Rows> => {
     try {
-      return rowsOf(await this.#pool.query(statement(text, values)));
+      return rowsOf(await this.#pool.query(statement(text, values, timeoutMs)));
     } catch (error) {
       throw asFault(error, this.place);
     }

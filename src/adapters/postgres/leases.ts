@@ -1,13 +1,16 @@
 import type { Instant, JsonObject } from '../../domain/event-schema.js';
 import type { AttemptKey, Beat, Leases } from '../../ports/leases.js';
-import type { PostgresDatabase } from './database.js';
+import type { PostgresDatabase, Rows } from './database.js';
 import { arrayOf, SCHEMA } from './dialect.js';
 
 const LEASES = `${SCHEMA}.shipslog_leases`;
-const KEY = 'deployment_id = $1 and attempt_id = $2';
+const DROP = `delete from ${LEASES} where deployment_id = $1 and attempt_id = $2`;
 const BEAT = `insert into ${LEASES} as "lease" (deployment_id, attempt_id, beats, at, progress)
   values ($1, $2, 1, $3, $4) on conflict (deployment_id, attempt_id) do update
-  set beats = "lease".beats + 1, at = excluded.at, progress = coalesce(excluded.progress, "lease".progress)`;
+  set beats = "lease".beats + 1, at = excluded.at, progress = coalesce(excluded.progress, "lease".progress)
+  returning beats, at, progress`;
+/** A command may wait for this; a heartbeat that is lost does no harm. */
+const BEAT_MS_MAX = 2_000;
 const READ = `select "key".n, beats, at, progress from unnest($1::text[], $2::text[]) with ordinality
   as "key" (deployment_id, attempt_id, n) join ${LEASES} using (deployment_id, attempt_id)`;
 
@@ -32,9 +35,11 @@ class PostgresLeases implements Leases {
     { deploymentId, attemptId }: AttemptKey,
     at: Instant,
     progress?: JsonObject,
-  ): Promise<void> {
+  ): Promise<Beat> {
     const told = progress === undefined ? null : JSON.stringify(progress);
-    await this.#database.query(BEAT, [deploymentId, attemptId, at, told]);
+    const values = [deploymentId, attemptId, at, told];
+    const [row = []] = await this.#database.query(BEAT, values, BEAT_MS_MAX);
+    return beatOf(row);
   }
 
   async read(keys: readonly AttemptKey[]): Promise<readonly (Beat | null)[]> {
@@ -50,21 +55,23 @@ class PostgresLeases implements Leases {
         keys.map(({ attemptId }) => attemptId),
       ),
     ]);
-    for (const [n, count, at, progress] of rows) {
-      beats[Number(n) - 1] = {
-        count: Number(count),
-        at: at ?? '',
-        progress: progress == null ? null : (JSON.parse(progress) as JsonObject),
-      };
-    }
+    for (const [n, ...beat] of rows) beats[Number(n) - 1] = beatOf(beat);
     return beats;
   }
 
   async drop({ deploymentId, attemptId }: AttemptKey): Promise<void> {
-    await this.#database.query(`delete from ${LEASES} where ${KEY}`, [deploymentId, attemptId]);
+    await this.#database.query(DROP, [deploymentId, attemptId], BEAT_MS_MAX);
   }
 
   close(): Promise<void> {
     return this.#database.close();
   }
+}
+
+function beatOf([beats, at, progress]: Rows[number]): Beat {
+  return {
+    count: Number(beats),
+    at: at ?? '',
+    progress: progress == null ? null : (JSON.parse(progress) as JsonObject),
+  };
 }
