@@ -41,7 +41,7 @@ const VALIDATION = { whitelist: true, forbidNonWhitelisted: true, stopAtFirstErr
  * @throws {Refused} INVALID_BODY with every wrong member; PRECONDITION_REQUIRED.
  */
 export function accept(type: CommandType, input: BusCommand | Heartbeat, now: Instant): Accepted {
-  if (!isRight(input)) throw new Refused(invalidBody(problemsIn(input)));
+  assertRight(input);
   const { occurredAt: told, ...content } = contentOf(input);
   const { actor = ANONYMOUS, expectedRevision } = input;
   const command = {
@@ -115,6 +115,11 @@ export function prepared(
     },
     event: { ...fact, metadata },
   }));
+}
+
+/** Refuses an instance whose members are not right: INVALID_BODY, each with its pointer. */
+export function assertRight(input: object): void {
+  if (!isRight(input)) throw new Refused(invalidBody(problemsIn(input)));
 }
 
 function problemsIn(input: object): readonly MemberProblem[] {

@@ -164,6 +164,13 @@ export class TableFold {
     for (const [text, row] of changed) this.#cache.set(text, row);
   }
 
+  /** Takes back a stream that was left, once its rows are committed. */
+  readmit(stream: string, { changed }: FoldBatch): void {
+    this.#parked.delete(stream);
+    if (!this.#isCached) return;
+    for (const [text, row] of changed) this.#cache.set(text, row);
+  }
+
   #isLeft(stream: string, position: Position): boolean {
     const leftAt = this.#parked.get(stream);
     return leftAt !== undefined && leftAt <= position;

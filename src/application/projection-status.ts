@@ -22,8 +22,10 @@ export interface ProjectionStatus {
   readonly status: 'live' | 'catching_up' | 'rebuilding' | 'degraded' | 'stopped';
   /** What failed last and is tried again; null once it succeeded. */
   readonly lastError: string | null;
-  /** Streams that this projection could not fold and left. */
+  /** Streams that this projection could not fold and left; they wait for a fix, or for a decision. */
   readonly parked: number;
+  /** Streams that somebody decided to leave out. */
+  readonly skipped: number;
   readonly rebuild: RebuildProgress | null;
   /** Who folds; null when nobody does. */
   readonly owner: OwnerStatus | null;

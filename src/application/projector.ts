@@ -1,13 +1,21 @@
 import { sleep } from '../ports/clock.js';
 import type { Position, RecordedEvent } from '../ports/event-store.js';
 import { Fault, isFault } from '../ports/faults.js';
+import type { ParkedStream } from '../ports/read-models.js';
 import { emit } from '../ports/signals.js';
 import type { Projection } from '../projections/projection.js';
 import { afterOf, FoldGroup, readOn, turn, type GroupOptions } from './fold-group.js';
+import { backoffMs, jittered } from './backoff.js';
 import { Claimant, CLAIM_RENEW_MS } from './claimant.js';
 import { isAfter, messageOf } from './fold.js';
 import { LagMeter } from './lag.js';
-import { projectionStatus, type ProjectionStatus } from './projection-status.js';
+import { readmit } from './parked-streams.js';
+import { PositionWaiters } from './position-waiters.js';
+import {
+  projectionStatus,
+  type ProjectionFacts,
+  type ProjectionStatus,
+} from './projection-status.js';
 import { Rebuilds, type Rebuild } from './rebuild.js';
 import { StoredTables } from './stored-tables.js';
 
@@ -24,8 +32,6 @@ export interface ProjectorOptions extends GroupOptions {
 
 /** Events folded in one go while following the log: a dozen milliseconds at most. */
 const LIVE_EVENTS_MAX = 500;
-const BACKOFF_MIN_MS = 100;
-const BACKOFF_MAX_MS = 5000;
 /** Another projector did the work meanwhile: nothing is wrong, so the wait is short. */
 const CONFLICT_BACKOFF_MS = 50;
 /** How often one who does not fold looks how far the tables are, while somebody waits for them. */
@@ -45,7 +51,7 @@ export class Projector {
   readonly #rebuilds: Rebuilds;
   readonly #claimant: Claimant;
   readonly #stop = new AbortController();
-  readonly #waiting = new Set<() => void>();
+  readonly #waiters: PositionWaiters;
   #running: Promise<void> | null = null;
 
   /** The tables that are folded together. */
@@ -77,18 +83,18 @@ export class Projector {
     if (options.projections.length === 0) throw new Error('a projector has projections');
     this.#options = options;
     this.#lag = new LagMeter(options.clock);
+    this.#waiters = new PositionWaiters(options.clock);
     this.#live = new FoldGroup(options, []);
     this.#rebuilds = new Rebuilds({
       ...options,
       stop: this.#stop.signal,
       promote: (next) => this.#exclusive(() => this.#promote(next)),
       onTaken: () => this.#prepareAgain(),
-      backoffMs: (failures) => this.#backoffMs(failures),
     });
     this.#claimant = new Claimant({
       ...options,
       takesOver: options.store.exclusive,
-      onRenewed: () => void this.#buildWhatIsAsked(),
+      onRenewed: () => void this.doWhatIsAsked(),
       onLost: () => this.#prepareAgain(),
     });
     this.caughtUp = new Promise((resolve) => {
@@ -134,7 +140,7 @@ export class Projector {
     this.#stop.abort();
     await this.#running;
     await this.#rebuilds.settled();
-    for (const check of [...this.#waiting]) check();
+    this.#waiters.end();
     // Where that fails, the claim is past soon.
     await this.#claimant.release().catch((error: unknown) => {
       emit('trouble', { where: 'projector', error });
@@ -146,27 +152,10 @@ export class Projector {
    * @throws {Fault} NOT_YET_VISIBLE when the time is up, or the projector is stopped before.
    */
   waitFor(position: Position, timeoutMs: number, projection?: string): Promise<void> {
-    const shows = (): boolean => !isAfter(position, this.#positionOf(projection));
-    if (shows()) return Promise.resolve();
-    return new Promise((resolve, reject) => {
-      const end = (settle: () => void): void => {
-        cancel();
-        this.#waiting.delete(check);
-        settle();
-      };
-      const tooLate = (): void => {
-        const at = String(this.#positionOf(projection));
-        const detail = `position ${String(position)} is not visible yet; the read models are at ${at}`;
-        end(() => reject(new Fault('NOT_YET_VISIBLE', detail)));
-      };
-      const check = (): void => {
-        if (shows()) end(resolve);
-        else if (this.#stop.signal.aborted) tooLate();
-      };
-      const cancel = this.#options.clock.after(timeoutMs, tooLate);
-      this.#waiting.add(check);
-      this.#nap.abort();
-    });
+    const shown = (): Position | null => this.#positionOf(projection);
+    const waiting = this.#waiters.wait({ position, timeoutMs, shown });
+    if (this.#waiters.any) this.#nap.abort();
+    return waiting;
   }
 
   /** Where each projection stands, in the order of their definitions. Cost: asks the log for its end. */
@@ -213,7 +202,7 @@ export class Projector {
   }
 
   async #run(): Promise<void> {
-    const { clock } = this.#options;
+    const { clock, random } = this.#options;
     while (!this.#stop.signal.aborted) {
       try {
         if (!(await this.#claim())) {
@@ -234,7 +223,7 @@ export class Projector {
           continue;
         }
         const delayMs = isFault(error, 'REVISION_CONFLICT')
-          ? this.#jittered(CONFLICT_BACKOFF_MS)
+          ? jittered(CONFLICT_BACKOFF_MS, random)
           : this.#fail(error);
         await sleep(clock, delayMs, this.#stop.signal);
       }
@@ -261,8 +250,8 @@ export class Projector {
       if (leftMs <= 0 || this.#stop.signal.aborted) return;
       this.#nap = new AbortController();
       const signal = AbortSignal.any([this.#stop.signal, this.#nap.signal]);
-      await sleep(clock, this.#waiting.size > 0 ? Math.min(LOOK_MS, leftMs) : leftMs, signal);
-      if (this.#waiting.size > 0) await this.#look();
+      await sleep(clock, this.#waiters.any ? Math.min(LOOK_MS, leftMs) : leftMs, signal);
+      if (this.#waiters.any) await this.#look();
     }
   }
 
@@ -293,12 +282,32 @@ export class Projector {
     this.#moved();
   }
 
-  /** Builds what a process that does not fold asked for. */
-  async #buildWhatIsAsked(): Promise<void> {
+  /** Does what was asked for at any process: builds, and another try of streams that were left. */
+  async doWhatIsAsked(): Promise<void> {
+    const { readModels } = this.#options;
     try {
-      if (this.#prepared) this.#buildMissing(await StoredTables.read(this.#options.readModels));
+      if (!this.isOwner || !this.#prepared) return;
+      this.#stored = await StoredTables.read(readModels);
+      this.#buildMissing(this.#stored);
+      const { toRetry } = this.#stored;
+      for (const entry of toRetry) await this.#exclusive(() => this.#retry(entry));
+      if (toRetry.length > 0) this.#stored = await StoredTables.read(readModels);
     } catch (error) {
-      emit('trouble', { where: 'rebuild', error });
+      emit('trouble', { where: 'projector', error });
+    }
+  }
+
+  async #retry(entry: ParkedStream): Promise<void> {
+    const fold = this.#live.get(entry.table);
+    if (fold === null || !this.#prepared) return;
+    try {
+      await this.#live.commit();
+      const problem = await readmit(this.#options, fold, entry);
+      // Tried: it waits for the next decision.
+      if (problem !== null) await this.#options.readModels.decideParked(entry, null);
+    } catch (error) {
+      this.#prepareAgain();
+      throw error;
     }
   }
 
@@ -403,7 +412,7 @@ export class Projector {
       this.#isCaughtUp = projections.every((each) => this.#shows(each, goal));
       if (this.#isCaughtUp) this.#resolveCaughtUp();
     }
-    for (const check of [...this.#waiting]) check();
+    this.#waiters.moved();
   }
 
   /** Runs a task when all earlier ones at the live tables are done. */
@@ -417,20 +426,12 @@ export class Projector {
   #fail(error: unknown): number {
     this.#lastError = messageOf(error);
     emit('trouble', { where: 'projector', error });
-    return this.#backoffMs(this.#failures++);
+    return backoffMs(this.#failures++, this.#options.random);
   }
 
   #recovered(): void {
     this.#failures = 0;
     this.#lastError = null;
-  }
-
-  #backoffMs(failures: number): number {
-    return this.#jittered(Math.min(BACKOFF_MAX_MS, BACKOFF_MIN_MS * 2 ** Math.min(failures, 10)));
-  }
-
-  #jittered(ms: number): number {
-    return ms * (0.5 + this.#options.random() / 2);
   }
 
   #shows({ name, version }: Projection, goal: Position | null): boolean {
@@ -454,18 +455,18 @@ export class Projector {
   }
 
   #statusOf({ name, version }: Projection): ProjectionStatus {
-    const { position, parked, isRebuilding } = this.#placeOf(name);
+    const { isRebuilding, ...place } = this.#placeOf(name);
+    const { position } = place;
     const rebuild = this.#rebuilds.of(name);
     const { seen } = this.#claimant;
     return projectionStatus({
       name,
       version,
-      position,
+      ...place,
       headPosition: this.#head,
       lagEvents: this.#lag.events(position, this.#head),
       lagSeconds: position === null ? null : this.#lag.seconds(position, this.#head),
       lastError: rebuild?.problem ?? this.#lastError ?? this.#headProblem,
-      parked,
       rebuild: rebuild?.progress ?? null,
       isRebuilding: isRebuilding || rebuild !== null,
       isStopped: this.#running === null || this.#stop.signal.aborted,
@@ -475,16 +476,20 @@ export class Projector {
   }
 
   /** Where a table stands: as it is folded here, or as it was found last. */
-  #placeOf(name: string): { position: Position | null; parked: number; isRebuilding: boolean } {
+  #placeOf(
+    name: string,
+  ): Pick<ProjectionFacts, 'position' | 'parked' | 'skipped' | 'isRebuilding'> {
     const fold = this.#live.get(name);
+    const skipped = this.#stored?.skippedIn(name).length ?? 0;
     if (fold !== null) {
-      return { position: fold.position, parked: fold.parked.size, isRebuilding: false };
+      const parked = Math.max(0, fold.parked.size - skipped);
+      return { position: fold.position, parked, skipped, isRebuilding: false };
     }
-    if (this.#stored === null) return { position: null, parked: 0, isRebuilding: false };
     return {
-      position: this.#stored.at(name, 'live')?.position ?? null,
-      parked: this.#stored.parkedIn(name),
-      isRebuilding: this.#stored.at(name, 'next') !== null,
+      position: this.#stored?.at(name, 'live')?.position ?? null,
+      parked: this.#stored?.waitingIn(name).length ?? 0,
+      skipped,
+      isRebuilding: this.#stored?.at(name, 'next') != null,
     };
   }
 }

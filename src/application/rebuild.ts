@@ -3,6 +3,7 @@ import type { Position } from '../ports/event-store.js';
 import { isFault } from '../ports/faults.js';
 import { emit } from '../ports/signals.js';
 import type { Projection } from '../projections/projection.js';
+import { backoffMs } from './backoff.js';
 import { FoldGroup, readOn, type GroupOptions } from './fold-group.js';
 import { messageOf, TableFold } from './fold.js';
 import { StoredTables } from './stored-tables.js';
@@ -87,8 +88,8 @@ export interface RebuildsOptions extends GroupOptions {
   readonly promote: (next: FoldGroup) => Promise<void>;
   /** Another projector promoted or dropped what was being built. */
   readonly onTaken: () => void;
-  /** How long to wait after so many failures in a row. */
-  readonly backoffMs: (failures: number) => number;
+  /** Chance from 0 to below 1, for the jitter of retries. */
+  readonly random: () => number;
 }
 
 /** `fresh` drops what an earlier run left, `resume` goes on with it, `go on` has begun already. */
@@ -132,7 +133,7 @@ export class Rebuilds {
   }
 
   async #build(rebuild: Rebuild, how: Beginning, cancelled: AbortSignal): Promise<RebuildOutcome> {
-    const { stop, clock, backoffMs } = this.#options;
+    const { stop, clock, random } = this.#options;
     const signal = AbortSignal.any([cancelled, stop]);
     const run = { rebuild, how, signal, failures: 0, group: new FoldGroup(this.#options, []) };
     while (!signal.aborted) {
@@ -143,7 +144,7 @@ export class Rebuilds {
         if (isFault(error, 'STORE_OWNED')) return 'stopped';
         rebuild.report(rebuild.progress, messageOf(error));
         emit('trouble', { where: 'rebuild', error });
-        await sleep(clock, backoffMs(run.failures++), signal);
+        await sleep(clock, backoffMs(run.failures++, random), signal);
       }
     }
     return cancelled.aborted ? this.#drop(rebuild) : 'stopped';

@@ -27,9 +27,21 @@ export class StoredTables {
     return at?.version === version ? at.position : null;
   }
 
-  /** How many streams a live table had to leave. */
-  parkedIn(table: string): number {
-    return this.parked.filter((at) => at.table === table && at.generation === 'live').length;
+  /** Streams that live tables had to leave, and that nobody decided to leave out. */
+  waitingIn(table: string): readonly ParkedStream[] {
+    return this.#leftIn(table).filter(({ decided }) => decided?.decision !== 'skip');
+  }
+
+  /** Streams that somebody decided to leave out of a live table. */
+  skippedIn(table: string): readonly ParkedStream[] {
+    return this.#leftIn(table).filter(({ decided }) => decided?.decision === 'skip');
+  }
+
+  /** Streams of live tables that are to be tried again. */
+  get toRetry(): readonly ParkedStream[] {
+    return this.parked.filter(
+      ({ generation, decided }) => generation === 'live' && decided?.decision === 'retry',
+    );
   }
 
   /** The fold that goes on where a generation stands; null when it is not there in this version. */
@@ -68,5 +80,9 @@ export class StoredTables {
         );
       }
     }
+  }
+
+  #leftIn(table: string): readonly ParkedStream[] {
+    return this.parked.filter((at) => at.table === table && at.generation === 'live');
   }
 }

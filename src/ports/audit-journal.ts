@@ -1,7 +1,7 @@
 import type { Actor, Instant } from '../domain/event-schema.js';
 
-/** A command that was refused: who asked for what, when, and which rule said no. */
-export interface RefusedCommand {
+/** Something that was asked for: by whom, when, and what was said to it, which is `code`. */
+export interface AuditEntry {
   readonly at: Instant;
   readonly deploymentId: string;
   readonly attemptId: string | null;
@@ -12,15 +12,18 @@ export interface RefusedCommand {
   readonly detail: string;
 }
 
-/** Refused commands. They change nothing, so they are not in the log; an auditor still wants them. */
+/**
+ * Refused commands, and decisions about read models. They are no events, so they are not in the log; an auditor
+ * still wants them.
+ */
 export interface AuditJournal {
   /** Takes an entry at once and writes it soon; never throws and never delays a command. */
-  record(entry: RefusedCommand): void;
+  record(entry: AuditEntry): void;
   /** Entries of one deployment, or of all, newest first. Bounds: limit 1..200, default 50. */
   list(filter?: {
     readonly deploymentId?: string;
     readonly limit?: number;
-  }): Promise<readonly RefusedCommand[]>;
+  }): Promise<readonly AuditEntry[]>;
   /** Writes what is still waiting, then releases what it holds. */
   close(): Promise<void>;
 }

@@ -222,6 +222,7 @@ describe('projector in trouble', () => {
         position: spoiled.position,
         problem: 'unknown event type "deployment_hexed"',
         parkedAt: here.clock.now(),
+        decided: null,
       });
       expect(here.parked).toHaveLength(3);
       expect((await projector.status())[0]).toMatchObject({ status: 'degraded', parked: 1 });

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import type { AuditJournal, RefusedCommand } from '../../src/ports/audit-journal.js';
+import type { AuditJournal, AuditEntry } from '../../src/ports/audit-journal.js';
 
 /** A journal to be tested, empty, and what removes its traces. */
 export interface AuditJournalUnderTest {
@@ -8,7 +8,7 @@ export interface AuditJournalUnderTest {
 }
 
 /** A refusal as the command path reports it. */
-export function refusal(n: number, members: Partial<RefusedCommand> = {}): RefusedCommand {
+export function refusal(n: number, members: Partial<AuditEntry> = {}): AuditEntry {
   return {
     at: '2026-01-01T00:00:00.000Z',
     deploymentId: 'd1',

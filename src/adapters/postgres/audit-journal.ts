@@ -1,4 +1,4 @@
-import type { AuditJournal, RefusedCommand } from '../../ports/audit-journal.js';
+import type { AuditJournal, AuditEntry } from '../../ports/audit-journal.js';
 import type { Clock } from '../../ports/clock.js';
 import { emit } from '../../ports/signals.js';
 import type { PostgresDatabase } from './database.js';
@@ -38,7 +38,7 @@ export function postgresAuditJournal(database: PostgresDatabase, clock: Clock): 
 class PostgresAuditJournal implements AuditJournal {
   readonly #database: PostgresDatabase;
   readonly #clock: Clock;
-  #waiting: RefusedCommand[] = [];
+  #waiting: AuditEntry[] = [];
   #dropped = 0;
   #closed = false;
   #cancelWrite: (() => void) | null = null;
@@ -50,7 +50,7 @@ class PostgresAuditJournal implements AuditJournal {
     this.#clock = clock;
   }
 
-  record(entry: RefusedCommand): void {
+  record(entry: AuditEntry): void {
     if (this.#closed || this.#waiting.length >= WAITING_MAX) {
       this.#dropped++;
       return;
@@ -61,7 +61,7 @@ class PostgresAuditJournal implements AuditJournal {
 
   async list(
     filter: { readonly deploymentId?: string; readonly limit?: number } = {},
-  ): Promise<readonly RefusedCommand[]> {
+  ): Promise<readonly AuditEntry[]> {
     await this.#writeAll();
     const limit = Math.min(Math.max(filter.limit ?? LIST_LIMIT_DEFAULT, 1), LIST_LIMIT_MAX);
     const rows = await this.#database.query(SELECT, [filter.deploymentId ?? null, limit]);
@@ -122,12 +122,12 @@ type Values = [
   command: string,
   commandId: string,
   actorId: string,
-  actorKind: RefusedCommand['actor']['kind'],
+  actorKind: AuditEntry['actor']['kind'],
   code: string,
   detail: string,
 ];
 
-function columnsOf(batch: readonly RefusedCommand[]): readonly Buffer[] {
+function columnsOf(batch: readonly AuditEntry[]): readonly Buffer[] {
   const rows = batch.map(valuesOf);
   return [0, 1, 2, 3, 4, 5, 6, 7, 8].map((n) =>
     arrayOf(
@@ -138,12 +138,12 @@ function columnsOf(batch: readonly RefusedCommand[]): readonly Buffer[] {
   );
 }
 
-function valuesOf({ actor, ...entry }: RefusedCommand): Values {
+function valuesOf({ actor, ...entry }: AuditEntry): Values {
   const { at, deploymentId, attemptId, command, commandId, code, detail } = entry;
   return [at, deploymentId, attemptId, command, commandId, actor.id, actor.kind, code, detail];
 }
 
-function entryOf(values: Values): RefusedCommand {
+function entryOf(values: Values): AuditEntry {
   const [at, deploymentId, attemptId, command, commandId, id, kind, code, detail] = values;
   return { at, deploymentId, attemptId, command, commandId, actor: { id, kind }, code, detail };
 }

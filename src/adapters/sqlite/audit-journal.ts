@@ -1,4 +1,4 @@
-import type { AuditJournal, RefusedCommand } from '../../ports/audit-journal.js';
+import type { AuditJournal, AuditEntry } from '../../ports/audit-journal.js';
 import type { Clock } from '../../ports/clock.js';
 import { emit } from '../../ports/signals.js';
 import { openDatabase, type Database, type FileKind, type SqlValue } from './driver.js';
@@ -50,7 +50,7 @@ export function openSqliteAuditJournal(path: string, clock: Clock): AuditJournal
 class SqliteAuditJournal implements AuditJournal {
   readonly #database: Database;
   readonly #clock: Clock;
-  #waiting: RefusedCommand[] = [];
+  #waiting: AuditEntry[] = [];
   #dropped = 0;
   #cancelWrite: (() => void) | null = null;
 
@@ -59,7 +59,7 @@ class SqliteAuditJournal implements AuditJournal {
     this.#clock = clock;
   }
 
-  record(entry: RefusedCommand): void {
+  record(entry: AuditEntry): void {
     if (this.#waiting.length >= WAITING_MAX || !this.#database.isOpen) {
       this.#dropped++;
       return;
@@ -70,7 +70,7 @@ class SqliteAuditJournal implements AuditJournal {
 
   async list(
     filter: { readonly deploymentId?: string; readonly limit?: number } = {},
-  ): Promise<readonly RefusedCommand[]> {
+  ): Promise<readonly AuditEntry[]> {
     this.#writeAll();
     const limit = Math.min(Math.max(filter.limit ?? LIST_LIMIT_DEFAULT, 1), LIST_LIMIT_MAX);
     const select = this.#database.prepare(SELECT);
@@ -117,7 +117,7 @@ class SqliteAuditJournal implements AuditJournal {
     return true;
   }
 
-  #insert(batch: readonly RefusedCommand[]): void {
+  #insert(batch: readonly AuditEntry[]): void {
     this.#database.exec('begin immediate');
     try {
       const insert = this.#database.prepare(INSERT);
@@ -138,12 +138,12 @@ type Values = [
   command: string,
   commandId: string,
   actorId: string,
-  actorKind: RefusedCommand['actor']['kind'],
+  actorKind: AuditEntry['actor']['kind'],
   code: string,
   detail: string,
 ];
 
-function valuesOf({ actor, ...entry }: RefusedCommand): SqlValue[] {
+function valuesOf({ actor, ...entry }: AuditEntry): SqlValue[] {
   const { at, deploymentId, attemptId, command, commandId, code, detail } = entry;
   const values: Values = [
     at,
@@ -159,7 +159,7 @@ function valuesOf({ actor, ...entry }: RefusedCommand): SqlValue[] {
   return values;
 }
 
-function entryOf(values: Values): RefusedCommand {
+function entryOf(values: Values): AuditEntry {
   const [at, deploymentId, attemptId, command, commandId, id, kind, code, detail] = values;
   return { at, deploymentId, attemptId, command, commandId, actor: { id, kind }, code, detail };
 }
