@@ -19,6 +19,8 @@ export interface Following {
 
 /** Events that may wait for one reader; one that falls behind further reads the log itself again. */
 const WAITING_MAX = 256;
+/** Events read ahead for a reader that is behind: it may take its time, and what was read is kept meanwhile. */
+const PAST_EVENTS = 32;
 const RETRY_MS = 1_000;
 /** Before the first event of any log. */
 const BEFORE_ALL: Position = -1n;
@@ -126,7 +128,8 @@ export class Tail {
   }
 
   #past(position: Position): AsyncIterable<readonly RecordedEvent[]> {
-    return this.store.readAll(position === BEFORE_ALL ? {} : { after: position });
+    const limit = PAST_EVENTS;
+    return this.store.readAll(position === BEFORE_ALL ? { limit } : { after: position, limit });
   }
 
   async *#shared(reader: Reader, ends: AbortSignal): AsyncGenerator<readonly RecordedEvent[]> {
