@@ -11,6 +11,7 @@ import { readFileSync } from 'node:fs';
 import { ApiModule } from './api/api.module.js';
 import { configureHttp, createHttpAdapter, type HttpOptions } from './api/server.js';
 import type { ApiServices } from './api/services.js';
+import { Freshness } from './application/freshness.js';
 import { CountByState } from './application/queries.js';
 import { startMetrics } from './observability/metrics.js';
 import { ShipslogRuntime } from './shipslog.module.js';
@@ -47,6 +48,7 @@ export async function createHttpApplication(
 
 function apiServices(runtime: ShipslogRuntime): ApiServices & OnApplicationShutdown {
   const { answers, clock, commands, projector, tail } = runtime;
+  const { store } = runtime.stores;
   const metrics = startMetrics({
     deploymentsByState: async () => ({ ...(await answers.countByState(CountByState.of({}))) }),
     lag: () => projector.status(),
@@ -56,7 +58,8 @@ function apiServices(runtime: ShipslogRuntime): ApiServices & OnApplicationShutd
     commands,
     projector,
     tail,
-    store: runtime.stores.store,
+    store,
+    freshness: new Freshness({ store, projector, clock }),
     metrics,
     version: packageVersion(),
     onApplicationShutdown: () => metrics.close(),

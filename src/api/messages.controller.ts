@@ -5,7 +5,7 @@ import { Readable } from 'node:stream';
 import { COMMANDS, type BusCommand, type Receipt } from '../application/commands.js';
 import { instanceOf } from '../application/fields.js';
 import { uuidV5, uuidV7 } from '../application/ids.js';
-import { GetHistory, type LogPage } from '../application/queries.js';
+import { GetDeployment, GetHistory, GetStateAt, type LogPage } from '../application/queries.js';
 import { Refused } from '../application/refused.js';
 import type { EventView } from '../application/views.js';
 import { invalidBody } from '../domain/decision.js';
@@ -20,7 +20,13 @@ import { envelopeOf, isKnown, type Envelope } from './headers.js';
 import { receiptJson, toJson } from './json.js';
 import { readQuery } from './parameters.js';
 import { pathParametersOf } from './paths.js';
-import { COMMAND_ROUTES, QUERY_ROUTES, type CommandRoute, type QueryRoute } from './routes.js';
+import {
+  COMMAND_ROUTES,
+  QUERY_ROUTES,
+  readsReadModels,
+  type CommandRoute,
+  type QueryRoute,
+} from './routes.js';
 import { API_SERVICES, type ApiServices } from './services.js';
 
 const ONLY_JSON = [JSON_TYPE] as const;
@@ -113,7 +119,15 @@ export class QueriesController {
       return { status: 200, type: `${NDJSON_TYPE}; charset=utf-8`, body };
     }
     const answer = await path.tried(this.bus.execute<object, object>(query));
-    return route.tagged === true ? tagged(answer, request) : plain(answer);
+    const told = route.tagged === true ? tagged(answer, request) : plain(answer);
+    return readsReadModels(route) && !asksTheLog(query) ? this.#withAge(told) : told;
+  }
+
+  /** An answer that says how old it may be, where it is. */
+  async #withAge(answer: Answer): Promise<Answer> {
+    const stale = await this.services.freshness.staleSeconds();
+    if (stale === null) return answer;
+    return { ...answer, headers: { ...answer.headers, 'shipslog-stale': String(stale) } };
   }
 
   /**
@@ -150,6 +164,11 @@ export class QueriesController {
   }
 }
 serveRoutes(QueriesController, QUERY_ROUTES);
+
+function asksTheLog(query: object): boolean {
+  const isStrong = query instanceof GetDeployment && query.consistency === 'strong';
+  return isStrong || query instanceof GetStateAt;
+}
 
 /** Events fetched at a time for a stream of lines: some 200 KiB. */
 const LINES_PER_PAGE = 200;

@@ -7,7 +7,13 @@ import { EXAMPLES, type Example } from './examples.js';
 import type { Parameters } from './parameters.js';
 import { pathParametersOf } from './paths.js';
 import { STATUS, TITLES, type ProblemCode } from './problem.filter.js';
-import { ROUTES, type CommandRoute, type QueryRoute, type Route } from './routes.js';
+import {
+  readsReadModels,
+  ROUTES,
+  type CommandRoute,
+  type QueryRoute,
+  type Route,
+} from './routes.js';
 import { SCHEMAS } from './schemas.js';
 import type { ServiceRoute } from './service-routes.js';
 
@@ -88,6 +94,11 @@ const RESPONSE_HEADERS = {
   IdempotentReplayed: {
     schema: { type: 'string', enum: ['true'] },
     description: 'This is the answer of an earlier request with the same key.',
+  },
+  ShipslogStale: {
+    schema: { type: 'integer', minimum: 1 },
+    description:
+      'Seconds since the read models were last seen level with the log, when that is more than one: the log is out of reach, or they are behind.',
   },
 } as const;
 const header = (name: keyof typeof RESPONSE_HEADERS): Json => ({
@@ -233,11 +244,15 @@ function commandResponses(route: CommandRoute): Json {
 }
 
 function queryResponses(route: QueryRoute): Json {
+  const headers: Json = {
+    ...(route.tagged === true && { ETag: header('ETag') }),
+    ...(readsReadModels(route) && { 'Shipslog-Stale': header('ShipslogStale') }),
+  };
   const { answers, tagged, lines } = route;
   return {
     200: {
       description: 'The answer.',
-      ...(tagged === true && { headers: { ETag: header('ETag') } }),
+      ...(Object.keys(headers).length > 0 && { headers }),
       content: {
         ...jsonContent(ref(answers), exampleOf(route)?.answer),
         ...(lines === true && { [NDJSON_TYPE]: { schema: ref('Event') } }),

@@ -323,6 +323,11 @@ function goingOn(from: bigint | 'start' | undefined): { readonly after?: bigint 
   return from === undefined || from === 'start' ? {} : { after: from };
 }
 
+/** Whether a route answers from read models, unless a parameter asks for the log. */
+export function readsReadModels({ parameters }: QueryRoute): boolean {
+  return 'minPosition' in parameters;
+}
+
 const PATHS = new Map<string, { readonly pattern: RegExp; readonly methods: Set<string> }>();
 for (const { path, method } of ROUTES) {
   const pattern = new RegExp(`^${path.replaceAll('.', '\\.').replaceAll(/\{\w+\}/g, '[^/]+')}$`);

@@ -1,3 +1,4 @@
+import type { Freshness } from '../application/freshness.js';
 import type { CommandPath } from '../application/handle.js';
 import type { Projector } from '../application/projector.js';
 import type { Tail } from '../application/tail.js';
@@ -10,6 +11,7 @@ export interface ApiServices {
   readonly commands: Pick<CommandPath, 'heartbeat'>;
   readonly projector: Pick<Projector, 'status' | 'askRebuild' | 'isCaughtUp'>;
   readonly store: Pick<EventStore, 'health'>;
+  readonly freshness: Pick<Freshness, 'staleSeconds'>;
   readonly tail: Pick<Tail, 'beginning' | 'follow'>;
   readonly metrics: MetricsText;
   /** Version of the package, for the documents. */

@@ -1,0 +1,117 @@
+import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { join } from 'node:path';
+import { ServerProcess } from '../support/eventstoredb/server-process.js';
+import { ask, type Answer, type ProblemBody } from '../support/http.js';
+import { cleanUp, startService, temporaryFolder, type Service } from '../support/service.js';
+
+/* The service and its log are processes of their own; the log goes away and comes back. */
+
+jest.setTimeout(120_000);
+
+const READS = [
+  '/v1/deployments/web',
+  '/v1/deployments',
+  '/v1/deployments/web/attempts',
+  '/v1/deployments/web/attempts/a1',
+  '/v1/transitions',
+  '/v1/counts',
+];
+/** Half a second for a look at the log, and what a busy machine takes. */
+const READ_MS_MAX = 2_000;
+
+let log: string;
+let server: ServerProcess;
+let service: Service;
+
+beforeAll(async () => {
+  const folder = await temporaryFolder();
+  log = join(folder, 'server.log');
+  server = await ServerProcess.start({ log });
+  service = await startService({ folder, settings: { SHIPSLOG_EVENT_STORE: server.url } });
+  await create('web');
+  await ask(service.url, 'POST /v1/deployments/web/attempts', { body: { attemptId: 'a1' } });
+});
+afterAll(async () => {
+  await cleanUp();
+  await server.kill();
+});
+
+const create = (deploymentId: string): Promise<Answer<ProblemBody>> =>
+  ask(service.url, 'POST /v1/deployments', { body: { deploymentId } });
+
+/** For how long a read says that it is old; null when it does not. */
+async function staleOf(path: string): Promise<number | null> {
+  const { status, headers } = await ask(service.url, `GET ${path}`);
+  expect(status).toBe(200);
+  const stale = headers.get('shipslog-stale');
+  return stale === null ? null : Number(stale);
+}
+
+async function untilStaleIs(wanted: (stale: number | null) => boolean): Promise<void> {
+  while (!wanted(await staleOf('/v1/deployments/web')));
+}
+
+interface Outage {
+  readonly id: string;
+  /** What commands are told meanwhile. */
+  readonly code: RegExp;
+  readonly goAway: () => Promise<void> | void;
+  readonly comeBack: () => Promise<void> | void;
+}
+const OUTAGES: readonly Outage[] = [
+  {
+    id: 'killed',
+    code: /^STORE_UNAVAILABLE$/,
+    goAway: () => server.kill(),
+    comeBack: async () => {
+      server = await ServerProcess.start({ log, port: server.port });
+    },
+  },
+  {
+    id: 'frozen',
+    // What was sent and not answered may still be written.
+    code: /^(STORE_UNAVAILABLE|OUTCOME_UNKNOWN)$/,
+    goAway: () => server.freeze(),
+    comeBack: () => server.continue(),
+  },
+];
+
+describe.each(OUTAGES)('a log that was $id', ({ id, code, goAway, comeBack }) => {
+  it('is fresh before', async () => {
+    await untilStaleIs((stale) => stale === null);
+    for (const path of READS) expect([path, await staleOf(path)]).toEqual([path, null]);
+  });
+
+  it('leaves reads going on, marked with how old they are; commands are told to come back', async () => {
+    await goAway();
+    await untilStaleIs((stale) => stale !== null);
+    for (const path of READS) {
+      const beganAtMs = performance.now();
+      expect([path, await staleOf(path)]).toEqual([path, expect.any(Number)]);
+      expect(performance.now() - beganAtMs).toBeLessThan(READ_MS_MAX);
+    }
+    const refused = await create(id);
+    expect(refused.status).toBe(503);
+    expect(refused.body.code).toMatch(code);
+    expect(refused.headers.get('retry-after')).toMatch(/^\d+$/);
+    const strong = await ask(service.url, 'GET /v1/deployments/web?consistency=strong');
+    expect([200, 503]).toContain(strong.status);
+    expect(strong.headers.has('shipslog-stale')).toBe(false);
+  });
+
+  it('is written to and read afresh when it is back, without a restart of the service', async () => {
+    await comeBack();
+    await untilStaleIs((stale) => stale === null);
+    const headers = { 'idempotency-key': id };
+    let status = 0;
+    while (![200, 201].includes(status)) {
+      const answer = await ask(service.url, 'POST /v1/deployments', {
+        body: { deploymentId: `after-${id}` },
+        headers,
+      });
+      ({ status } = answer);
+      expect([200, 201, 503]).toContain(status);
+    }
+    expect((await ask(service.url, `GET /v1/deployments/after-${id}`)).status).toBe(200);
+  });
+});
