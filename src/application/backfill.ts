@@ -60,7 +60,7 @@ export interface BackfillOptions {
 }
 
 /** Deployments that are compared with the log at the same time. */
-const AT_ONCE = 64;
+const AT_ONCE = 32;
 
 /**
  * Derives the histories of a dump and, if told so, appends them.
@@ -76,14 +76,15 @@ export async function backfill(options: BackfillOptions): Promise<BackfillReport
   const appender = store !== null && apply ? new BulkAppender(store, head) : null;
   const work = new Backfill(options, head === null ? null : store, appender);
   for (let part = 0; part < parts; part += 1) await work.bring(part);
-  await appender?.finish();
-  assertNoConflict(appender);
+  if (appender !== null) await finished(appender);
   return work.tally.report();
 }
 
-function assertNoConflict(appender: BulkAppender<Append> | null): void {
-  const stream = appender?.conflict?.stream;
-  if (stream === undefined) return;
+/** Waits for what is under way. What the store threw comes first: a conflict may follow from it. */
+async function finished(appender: BulkAppender<Append>): Promise<void> {
+  await appender.finish();
+  if (appender.conflict === null) return;
+  const { stream } = appender.conflict;
   const detail = `somebody else wrote to ${stream} meanwhile; run it again, what is written stays`;
   throw new Fault('REVISION_CONFLICT', detail);
 }
@@ -281,8 +282,8 @@ class Backfill {
     if (appender === null) return;
     for (const chunk of chunksOf(derived.commands, present)) {
       const expected = chunk.after === 0 ? 'no_stream' : BigInt(chunk.after) - 1n;
-      assertNoConflict(appender);
       await appender.add({ stream: STREAM_PREFIX + deploymentId, expected, events: chunk.events });
+      if (appender.conflict !== null) await finished(appender);
     }
   }
 

@@ -1,4 +1,4 @@
-import type { EventStore, NewEvent, Position, Revision } from '../ports/event-store.js';
+import type { Appended, EventStore, NewEvent, Position, Revision } from '../ports/event-store.js';
 import { isFault } from '../ports/faults.js';
 
 /** Events of one command for one stream, with the exact revision that it must be at. */
@@ -10,6 +10,11 @@ export interface Append {
 
 /** Appends that wait for the disk at the same time: they share its commits. */
 const IN_FLIGHT_MAX = 256;
+/**
+ * An append of which the store did not say whether it was written is sent so many times. Each took the
+ * store's whole deadline: one that is only slow under so many appends gets time, one that is gone ends it.
+ */
+const SENT_MAX = 5;
 
 /**
  * Appends much, in the order given where the store has no other writer, else in the order of each stream.
@@ -59,11 +64,21 @@ export class BulkAppender<A extends Append> {
   async #append(append: A, place: number): Promise<void> {
     const { stream, expected, events } = append;
     try {
-      const { position } = await this.store.append(stream, expected, events);
+      const { position } = await this.#sent({ stream, expected, events });
       if (this.headBefore !== null && position <= this.headBefore) this.present += events.length;
     } catch (error) {
       if (!isFault(error, 'REVISION_CONFLICT')) this.#failure ??= { error };
       else if (place < this.#conflictAt) [this.conflict, this.#conflictAt] = [append, place];
+    }
+  }
+
+  async #sent({ stream, expected, events }: Append): Promise<Appended> {
+    for (let times = 1; ; times += 1) {
+      try {
+        return await this.store.append(stream, expected, events);
+      } catch (error) {
+        if (times === SENT_MAX || !isFault(error, 'OUTCOME_UNKNOWN')) throw error;
+      }
     }
   }
 
