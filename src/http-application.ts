@@ -52,6 +52,7 @@ function apiServices(runtime: ShipslogRuntime): ApiServices & OnApplicationShutd
   const metrics = startMetrics({
     deploymentsByState: async () => ({ ...(await answers.countByState(CountByState.of({}))) }),
     lag: () => projector.status(),
+    log: () => store.health(),
   });
   return {
     clock,

@@ -1,5 +1,6 @@
 /** Metrics in the format of Prometheus: one prefix, base units, never an id as a label. */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { StoreHealth } from '../ports/event-store.js';
 import { listen } from '../ports/signals.js';
 
 /** What is asked for at each scrape, since nobody counts it along. */
@@ -15,6 +16,8 @@ export interface Gauges {
       readonly parked: number;
     }[]
   >;
+  /** What the log says of itself. */
+  readonly log: () => StoreHealth;
 }
 
 /** Metrics of one service, from its signals and, at each scrape, its gauges. */
@@ -39,6 +42,7 @@ export function startMetrics(gauges: Gauges): Metrics {
   collectDefaultMetrics({ register: registry, prefix: 'shipslog_' });
   const ends = [countCommands(registers), countRequests(registers), countWork(registers)];
   registerGauges(registers, gauges);
+  registerLog(registers, gauges.log);
   return {
     contentType: registry.contentType,
     text: () => registry.metrics(),
@@ -190,5 +194,81 @@ const LAG_GAUGES = [
     name: 'shipslog_projection_parked_streams',
     help: 'Streams that could not be folded and wait.',
     member: 'parked',
+  },
+] as const;
+
+/** What a log says of itself, labelled by its kind; what a kind does not know has no series. */
+function registerLog(registers: Registry[], log: Gauges['log']): void {
+  const told = (member: string): { readonly kind: string; readonly value: number | null } => {
+    const { reachable, details } = log();
+    const facts: StoreHealth['details'] = { ...details, reachable };
+    return { kind: String(facts['kind']), value: numberOf(facts[member] ?? null) };
+  };
+  for (const { name, help, member } of LOG_GAUGES) {
+    const gauge: Gauge = new Gauge({
+      name,
+      help,
+      labelNames: ['log'],
+      registers,
+      collect: () => {
+        const { kind, value } = told(member);
+        if (value === null) gauge.remove(kind);
+        else gauge.set({ log: kind }, value);
+      },
+    });
+  }
+  for (const { name, help, member } of LOG_COUNTERS) {
+    const counter: Counter = new Counter({
+      name,
+      help,
+      labelNames: ['log'],
+      registers,
+      collect: () => {
+        const { kind, value } = told(member);
+        counter.reset();
+        if (value !== null) counter.inc({ log: kind }, value);
+      },
+    });
+  }
+}
+
+/** Truth as 1 and 0, an instant as seconds. */
+function numberOf(value: string | number | boolean | null): number | null {
+  if (value === null) return null;
+  return typeof value === 'string' ? Date.parse(value) / 1_000 : Number(value);
+}
+
+const LOG_GAUGES = [
+  {
+    name: 'shipslog_log_reachable',
+    help: '1 when the log answered last time, else 0.',
+    member: 'reachable',
+  },
+  {
+    name: 'shipslog_log_leader_known',
+    help: '1 when a node of the log leads, else 0: then nothing can be written.',
+    member: 'leaderKnown',
+  },
+  {
+    name: 'shipslog_log_last_append_timestamp_seconds',
+    help: 'When the last append was acknowledged, since 1970.',
+    member: 'lastAppendAt',
+  },
+  {
+    name: 'shipslog_log_subscription_lag_bytes',
+    help: 'Bytes of log between its last known event and the reader that is furthest behind.',
+    member: 'subscriptionLag',
+  },
+] as const;
+const LOG_COUNTERS = [
+  {
+    name: 'shipslog_log_reconnects_total',
+    help: 'Connections to the log that were replaced.',
+    member: 'reconnects',
+  },
+  {
+    name: 'shipslog_log_unknown_outcomes_total',
+    help: 'Appends that the log did not answer; each was repeated until it was clear.',
+    member: 'unknownOutcomes',
   },
 ] as const;

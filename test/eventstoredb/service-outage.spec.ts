@@ -47,6 +47,20 @@ async function staleOf(path: string): Promise<number | null> {
   return stale === null ? null : Number(stale);
 }
 
+/** What the service says of its log, as a person and as a monitoring system hear it. */
+async function health(): Promise<{
+  readonly status: number;
+  readonly told: Json;
+  readonly metrics: Json;
+}> {
+  const ready = await ask<{ readonly store: Json }>(service.url, 'GET /health/ready');
+  const { body } = await ask<string>(service.url, 'GET /metrics');
+  const series = body.matchAll(/^shipslog_log_(\w+)\{log="eventstoredb"\} (.*)$/gm);
+  const metrics = Object.fromEntries([...series].map(([, name, value]) => [name!, Number(value)]));
+  return { status: ready.status, told: ready.body.store, metrics };
+}
+type Json = Readonly<Record<string, unknown>>;
+
 async function untilStaleIs(wanted: (stale: number | null) => boolean): Promise<void> {
   while (!wanted(await staleOf('/v1/deployments/web')));
 }
@@ -80,6 +94,20 @@ describe.each(OUTAGES)('a log that was $id', ({ id, code, goAway, comeBack }) =>
   it('is fresh before', async () => {
     await untilStaleIs((stale) => stale === null);
     for (const path of READS) expect([path, await staleOf(path)]).toEqual([path, null]);
+    const { status, told, metrics } = await health();
+    expect({ status, told }).toMatchObject({
+      status: 200,
+      told: { reachable: true, problem: null, leaderKnown: true, subscriptionLag: 0 },
+    });
+    const { lastAppendAt, reconnects, unknownOutcomes } = told;
+    expect(metrics).toEqual({
+      reachable: 1,
+      leader_known: 1,
+      subscription_lag_bytes: 0,
+      last_append_timestamp_seconds: Date.parse(String(lastAppendAt)) / 1_000,
+      reconnects_total: reconnects,
+      unknown_outcomes_total: unknownOutcomes,
+    });
   });
 
   it('leaves reads going on, marked with how old they are; commands are told to come back', async () => {
@@ -94,6 +122,10 @@ describe.each(OUTAGES)('a log that was $id', ({ id, code, goAway, comeBack }) =>
     expect(refused.status).toBe(503);
     expect(refused.body.code).toMatch(code);
     expect(refused.headers.get('retry-after')).toMatch(/^\d+$/);
+    while ((await health()).status === 200);
+    const { told, metrics } = await health();
+    expect(told).toMatchObject({ reachable: false, problem: expect.stringContaining('reach') });
+    expect(metrics).toMatchObject({ reachable: 0 });
     const strong = await ask(service.url, 'GET /v1/deployments/web?consistency=strong');
     expect([200, 503]).toContain(strong.status);
     expect(strong.headers.has('shipslog-stale')).toBe(false);
@@ -113,5 +145,8 @@ describe.each(OUTAGES)('a log that was $id', ({ id, code, goAway, comeBack }) =>
       expect([200, 201, 503]).toContain(status);
     }
     expect((await ask(service.url, `GET /v1/deployments/after-${id}`)).status).toBe(200);
+    const { told } = await health();
+    expect(told).toMatchObject({ reachable: true, leaderKnown: true });
+    expect(told['reconnects']).toBeGreaterThan(0);
   });
 });
