@@ -25,7 +25,7 @@ interface RunFlags {
 
 const EXAMPLES = [
   'run --deployment web -- ./deploy.sh',
-  'run --deployment web --create --label team=shop --grace 30s -- make deploy',
+  'run --deployment web --create --label team=shop --grace 30s -- ./deploy.sh production',
 ];
 
 /** Adds both verbs. */

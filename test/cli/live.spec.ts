@@ -4,12 +4,33 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { Client } from '../../src/client/client.js';
+import { serviceVerbs } from '../../src/verbs.js';
 import { shipslog, type Ran } from '../support/command-line.js';
 import { commandOf, environmentOf, startRunner, type Runner } from '../support/runner.js';
 import { cleanUp, startService, temporaryFolder, type Service } from '../support/service.js';
 
 /** Programs are compiled when they start, and the machine may be busy. */
 jest.setTimeout(60_000);
+
+/** Verbs whose examples are tried here. */
+const STAYING = ['watch', 'wait', 'timeline', 'run', 'flush'];
+/** Verbs whose examples local.spec.ts tries; those of all others service-verbs.spec.ts tries. */
+const LOCAL = [
+  'serve',
+  'replay',
+  'verify',
+  'rebuild',
+  'export',
+  'import',
+  'lifecycle',
+  'demo',
+].concat('doctor', 'completion');
+
+/** The examples of a help, without the program's name. */
+function examplesIn(help: string): readonly string[] {
+  const examples = help.split('Examples:\n')[1] ?? '';
+  return [...examples.matchAll(/^ {2}shipslog (.*)$/gm)].map(([, line = '']) => line);
+}
 
 describe('a verb that stays', () => {
   let folder: string;
@@ -131,14 +152,25 @@ describe('a verb that stays', () => {
     expect(err).toMatch(says);
   });
 
-  it.each(['timeline web', 'timeline web --limit 5', 'wait web --for ready,failed --json'])(
-    'does what its help shows: %s',
-    async (line) => {
-      await create('web');
-      if ((await here(['attempts', 'web'])).out === '') await drive('web', 'first');
-      expect((await here(line.split(' '))).code).toBe(0);
-    },
-  );
+  it.each(STAYING)('%s does what the examples of its help show', async (verb) => {
+    const cwd = await temporaryFolder();
+    await writeFile(join(cwd, 'deploy.sh'), '#!/bin/sh\necho "deployed to $1"\n', { mode: 0o755 });
+    const id = `web-${verb}`;
+    await create(id);
+    await drive(id, 'first');
+    const lines = examplesIn((await here(['help', verb])).out);
+    expect(lines).toHaveLength(2);
+    for (const line of lines) {
+      const args = line.replaceAll(/\bweb\b/g, id).split(' ');
+      const running = await startRunner({ args, folder, url: service.url, cwd });
+      // It follows from some moment on, and stays until it is told to stop.
+      for (let n = 0; verb === 'watch' && running.said() === ''; n += 1)
+        await drive(id, `seen-${lines.indexOf(line)}-${n}`);
+      if (verb === 'watch') running.child.kill('SIGINT');
+      expect([line, await running.ended]).toEqual([line, verb === 'watch' ? 130 : 0]);
+      if (verb === 'run') expect(running.said()).toMatch(/deployed to/);
+    }
+  });
 
   it('timeline draws the attempts on one line of time', async () => {
     await create('g');
@@ -183,16 +215,17 @@ describe('the demo', () => {
 });
 
 describe('the help', () => {
-  it('of every verb has two examples', async () => {
+  it('of every verb has two examples, which are tried', async () => {
     const { out } = await shipslog(['help']);
     const commands = out.split('Commands:\n')[1] ?? '';
     const verbs = [...commands.matchAll(/^ {2}(\w+) /gm)].map(([, name = '']) => name);
     expect(verbs.length).toBeGreaterThan(30);
     for (const verb of verbs.filter((name) => name !== 'help')) {
       const help = await shipslog(['help', verb]);
-      const examples = help.out.split('Examples:\n')[1]?.match(/^ {2}shipslog /gm);
-      expect([verb, examples?.length]).toEqual([verb, 2]);
+      expect([verb, examplesIn(help.out).length]).toEqual([verb, 2]);
     }
+    const tried = [...serviceVerbs('0.0.0').map(({ name }) => name), ...STAYING, ...LOCAL];
+    expect(verbs.toSorted()).toEqual([...tried, 'help'].toSorted());
   });
 });
 

@@ -271,6 +271,16 @@ describe('a command that is added to the tables', () => {
     await new Promise((closed) => server.close(closed));
   });
 
+  it.each([
+    ['shipslog pau', ['pause\tLets a deployment rest.']],
+    ['shipslog pause web --r', ['--reason\twhy']],
+    ['shipslog pause web --until ', ['morning', 'noon']],
+  ])('is offered by completion: %s', async (line, offered) => {
+    const verbs = serviceVerbs('0.0.0');
+    const { out } = await shipslog(['complete', 'fish', '', '--', line], { verbs });
+    expect(out.trimEnd().split('\n')).toEqual(offered);
+  });
+
   it('is a verb with flags, help and examples, with no other change', async () => {
     const verbs = serviceVerbs('0.0.0');
     const environment = { SHIPSLOG_URL: url };

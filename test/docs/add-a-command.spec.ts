@@ -1,11 +1,19 @@
+import { execFile } from 'node:child_process';
 import { cp, readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import ts from 'typescript';
 import { compileTo } from '../support/compiled.js';
 import { ask, historyOf } from '../support/http.js';
 import { blocksOf } from '../support/pages.js';
-import { cleanUp, startService, temporaryFolder, type Service } from '../support/service.js';
+import {
+  cleanUp,
+  plainEnvironment,
+  startService,
+  temporaryFolder,
+  type Service,
+} from '../support/service.js';
 
 /*
  * docs/how-to/add-a-command.md says which files a new command touches. Its changes are made to a copy of
@@ -90,6 +98,29 @@ describe('a command that is added as the documents say', () => {
       expect.objectContaining({ row: '23', commands: ['NoteDeployment'] }),
     );
   });
+
+  it(
+    'is a verb of the command line, with flags, help and completion',
+    async () => {
+      const shipslog = async (...args: readonly string[]): Promise<string> => {
+        const program = join(copy, 'dist/cli/main.js');
+        const env = { ...plainEnvironment(), SHIPSLOG_URL: service.url };
+        return (await promisify(execFile)(process.execPath, [program, ...args], { env })).stdout;
+      };
+      const help = await shipslog('help', 'note');
+      expect(help).toContain('Writes a note into the history of a deployment.');
+      expect(help).toMatch(/^ +--text <text> /m);
+      expect(help).toMatch(/Examples:\n {2}shipslog note web --text .*\n {2}shipslog note web /);
+      expect(await shipslog('complete', 'fish', '', '--', 'shipslog no')).toMatch(/^note\t/);
+      expect(await shipslog('complete', 'fish', '', '--', 'shipslog note web --te')).toMatch(
+        /^--text\t/,
+      );
+      await shipslog('create', 'noted');
+      const told = await shipslog('note', 'noted', '--text', 'all is well', '--json');
+      expect(JSON.parse(told)).toMatchObject({ deploymentId: 'noted', revision: '2' });
+    },
+    MS_MAX,
+  );
 });
 
 /** A block like a unified diff, but without line numbers: hunks are found by their words. */

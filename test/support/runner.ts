@@ -11,6 +11,8 @@ export interface Launch {
   readonly folder: string;
   readonly url: string;
   readonly environment?: Readonly<Record<string, string>>;
+  /** Where it is started; here, when absent. */
+  readonly cwd?: string;
 }
 
 /** A command line that runs. */
@@ -31,6 +33,7 @@ export async function startRunner(launch: Launch): Promise<Runner> {
   const [program, ...args] = await commandOf(launch.args);
   const child = spawn(program, args, {
     env: environmentOf(launch),
+    cwd: launch.cwd,
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const exited = new Promise<Ending>((settle) => {
