@@ -1,7 +1,15 @@
 /** Runs one benchmark by its name, or all of them: `npm run bench [-- NAME [ARGUMENTS…]]`. */
 import { spawnSync } from 'node:child_process';
 
-const ALL = ['event-store', 'command-bus', 'projection', 'http', 'eventstoredb', 'cli'];
+const ALL = [
+  'event-store',
+  'command-bus',
+  'projection',
+  'time-travel',
+  'http',
+  'eventstoredb',
+  'cli',
+];
 const [name, ...rest] = process.argv.slice(2);
 if (name !== undefined && !ALL.includes(name)) {
   console.error(`there is no benchmark "${name}"; there are ${ALL.join(', ')}`);

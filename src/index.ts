@@ -23,17 +23,22 @@ export type { HeartbeatReceipt } from './application/handle.js';
 export { Refused } from './application/refused.js';
 export {
   CountByState,
+  CountByStateAt,
   GetAttempt,
   GetDeployment,
   GetHistory,
   GetStateAt,
   ListAttempts,
+  ListChanges,
   ListDeployments,
+  ListDeploymentsAt,
   ListTransitions,
   type Counts,
   type LogPage,
   type Page,
+  type VisiblePage,
 } from './application/queries.js';
+export type { ChangeView, DeploymentThen } from './application/fleet.js';
 export type { AttemptView, DeploymentView, EventView } from './application/views.js';
 export type { Actor, EventData, EventMetadata, EventType, State } from './domain/event-schema.js';
 export { REFUSALS, type Refusal, type RefusalCode } from './domain/refusals.js';

@@ -49,7 +49,13 @@ export async function clientSources(): Promise<ReadonlyMap<string, string>> {
   const operations = Object.entries(paths).flatMap(([path, methods]) =>
     Object.entries(methods)
       .filter(([, operation]) => answerOf(operation) !== null && path.startsWith('/v1/'))
-      .map(([method, operation]) => ({ method: method.toUpperCase(), path, operation })),
+      .flatMap(([method, operation]) =>
+        thenApart(operation).map((each) => ({
+          method: method.toUpperCase(),
+          path,
+          operation: each,
+        })),
+      ),
   );
   const used = namesIn(
     operations.map(({ operation }) => operation),
@@ -76,6 +82,27 @@ export async function clientSources(): Promise<ReadonlyMap<string, string>> {
     [`${folder}/answers.ts`, await formatted(answers)],
     [`${folder}/operations.ts`, await formatted(table, Object.keys(components.schemas))],
   ]);
+}
+
+/** Parameters of a past time. */
+const PAST: readonly string[] = ['at', 'asOf'];
+
+/** An operation that answers something else of a past time, as two: of which the second is `…At`. */
+function thenApart(operation: Operation): readonly Operation[] {
+  const [now, then] = answerOf(operation)?.anyOf ?? [];
+  if (now === undefined || then === undefined) return [operation];
+  const { operationId, parameters } = operation;
+  const answering = (schema: Schema): Operation['responses'] => ({
+    200: { content: { [JSON_TYPE]: { schema } } },
+  });
+  return [
+    {
+      ...operation,
+      parameters: parameters.filter((each) => !('name' in each && PAST.includes(each.name))),
+      responses: answering(now),
+    },
+    { ...operation, operationId: `${operationId}At`, responses: answering(then) },
+  ];
 }
 
 /** The schemas that something refers to, by way of others, too. */
@@ -135,7 +162,9 @@ const DOCS: Readonly<Record<string, string>> = {
   Deployment: 'A deployment, now or as it was.',
   Attempt: 'An attempt.',
   Event: 'An event as it stands in the log.',
+  DeploymentThen: 'A deployment as it was: its last change of state by then.',
   Transition: 'A change of state.',
+  Change: 'A deployment whose state changed between two times.',
   Counts: 'How many deployments are in each state.',
   Heartbeat: 'What a heartbeat answers.',
 };

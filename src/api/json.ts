@@ -27,12 +27,13 @@ export function toJson(answer: object): string {
   return JSON.stringify(withDecimals(answer));
 }
 
-/** The same members, its own bigints and those of its items as decimal strings. */
+/** The same members, its own bigints and those of its items, and of what they hold as `last`, as decimal strings. */
 export function withDecimals(answer: object): object {
   const members: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(answer)) {
     if (typeof value === 'bigint') members[name] = String(value);
     else if (name === 'items') members[name] = (value as readonly object[]).map(withDecimals);
+    else if (name === 'last') members[name] = withDecimals(value as object);
     else members[name] = value;
   }
   return members;

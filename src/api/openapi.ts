@@ -20,6 +20,9 @@ import type { ServiceRoute } from './service-routes.js';
 type Json = Readonly<Record<string, unknown>>;
 
 const ref = (name: keyof typeof SCHEMAS): Json => ({ $ref: `#/components/schemas/${name}` });
+/** A schema, or another one where a past time is asked about. */
+const refTo = (now: keyof typeof SCHEMAS, then: keyof typeof SCHEMAS | undefined): Json =>
+  then === undefined ? ref(now) : { anyOf: [ref(now), ref(then)] };
 
 /** Headers of requests, by the name under which routes refer to them. */
 const HEADERS = {
@@ -159,9 +162,10 @@ function headersFor(names: readonly HeaderName[], route: Route): readonly Json[]
 }
 
 function queryParameters(parameters: Parameters): readonly Json[] {
-  return Object.entries(parameters).map(([name, { schema, doc, repeats }]) => ({
+  return Object.entries(parameters).map(([name, { schema, doc, repeats, needed }]) => ({
     name,
     in: 'query',
+    ...(needed === true && { required: true }),
     description: doc,
     schema: repeats === true ? { type: 'array', items: schema } : schema,
     ...(repeats === true && { style: 'form', explode: true }),
@@ -254,7 +258,7 @@ function queryResponses(route: QueryRoute): Json {
       description: 'The answer.',
       ...(Object.keys(headers).length > 0 && { headers }),
       content: {
-        ...jsonContent(ref(answers), exampleOf(route)?.answer),
+        ...jsonContent(refTo(answers, route.answersThen), exampleOf(route)?.answer),
         ...(lines === true && { [NDJSON_TYPE]: { schema: ref('Event') } }),
       },
     },

@@ -14,17 +14,22 @@ export interface Parameter<T> {
   readonly read: (text: string) => T | undefined;
   /** Whether it may be given several times; its value is then a list. */
   readonly repeats?: true;
+  /** Whether it must be given. */
+  readonly needed?: true;
 }
 /** The parameters of a route, by name. */
 export type Parameters = Readonly<Record<string, Parameter<unknown>>>;
 /** The values of parameters that were given. */
 export type ValuesOf<P extends Parameters> = {
-  readonly [K in keyof P]?: P[K] extends { readonly repeats: true; readonly read: Reader<infer T> }
-    ? readonly T[]
-    : P[K] extends { readonly read: Reader<infer T> }
-      ? T
-      : never;
+  readonly [K in keyof P as P[K] extends { readonly needed: true } ? K : never]: ValueOf<P[K]>;
+} & {
+  readonly [K in keyof P as P[K] extends { readonly needed: true } ? never : K]?: ValueOf<P[K]>;
 };
+type ValueOf<P> = P extends { readonly repeats: true; readonly read: Reader<infer T> }
+  ? readonly T[]
+  : P extends { readonly read: Reader<infer T> }
+    ? T
+    : never;
 type Reader<T> = (text: string) => T | undefined;
 
 /** The largest revision or position that is taken: what comes after it fits every store, too. */
@@ -131,6 +136,11 @@ export function instant(doc: string): Parameter<string> {
   };
 }
 
+/** The same parameter, which must be given. */
+export function needed<T>(parameter: Parameter<T>): Parameter<T> & { readonly needed: true } {
+  return { ...parameter, needed: true };
+}
+
 /** A label that must be there, `key:value`. */
 export const label: Parameter<{ readonly key: string; readonly value: string }> & {
   readonly repeats: true;
@@ -157,25 +167,24 @@ export const archived: Parameter<'exclude' | 'include'> = word(
   'Whether archived deployments are shown.',
 );
 
-const NONE: Readonly<Record<string, never>> = {};
-
 /**
  * Reads the query of a request.
  *
- * Refuses INVALID_QUERY for a parameter that is unknown, repeated, or not what it must be.
+ * Refuses INVALID_QUERY for a parameter that is unknown, repeated, missing, or not what it must be.
  */
 export function readQuery<P extends Parameters>(url: string, parameters: P): ValuesOf<P> {
   const begin = url.indexOf('?');
-  if (begin === -1) return NONE;
+  const pairs = begin === -1 ? [] : url.slice(begin + 1).split('&');
   const values = new Map<string, unknown>();
   const problems: MemberProblem[] = [];
-  for (const pair of url.slice(begin + 1).split('&')) {
+  for (const pair of pairs) {
     if (pair === '') continue;
     const [name, value] = pairOf(pair);
     const message = note(values, parameters, { name, value });
     if (message !== null) problems.push({ pointer: pointerTo(name), message });
     if (problems.length >= REPEATS_MAX) break;
   }
+  if (problems.length === 0) problems.push(...missing(values, parameters));
   if (problems.length > 0) throw invalidQuery(problems);
   return Object.fromEntries(values) as ValuesOf<P>;
 }
@@ -184,6 +193,15 @@ export function readQuery<P extends Parameters>(url: string, parameters: P): Val
 export function invalidQuery(errors: readonly MemberProblem[]): Error {
   const detail = errors.map(({ pointer, message }) => `${pointer.slice(1)} ${message}`).join('; ');
   return httpProblem('INVALID_QUERY', { detail, errors });
+}
+
+function missing(
+  values: ReadonlyMap<string, unknown>,
+  parameters: Parameters,
+): readonly MemberProblem[] {
+  return Object.entries(parameters)
+    .filter(([name, { needed: isNeeded }]) => isNeeded === true && !values.has(name))
+    .map(([name]) => ({ pointer: pointerTo(name), message: 'must be given' }));
 }
 
 /** Takes one parameter in; answers what is wrong with it, or null. */

@@ -5,12 +5,15 @@
 import type { CommandName, Receipt } from '../application/commands.js';
 import {
   CountByState,
+  CountByStateAt,
   GetAttempt,
   GetDeployment,
   GetHistory,
   GetStateAt,
   ListAttempts,
+  ListChanges,
   ListDeployments,
+  ListDeploymentsAt,
   ListTransitions,
 } from '../application/queries.js';
 import { STATES } from '../domain/event-schema.js';
@@ -25,6 +28,7 @@ import {
   label,
   limit,
   minPosition,
+  needed,
   text,
   word,
   type Parameters,
@@ -60,7 +64,10 @@ export interface QueryRoute extends RouteOptions {
     | 'AttemptPage'
     | 'HistoryPage'
     | 'TransitionPage'
+    | 'ChangePage'
     | 'Counts';
+  /** What it answers where a past time is asked about, if that is something else. */
+  readonly answersThen?: 'FleetPage';
   /** The answer has a revision, told as its entity tag. */
   readonly tagged?: true;
   /** Answers as a stream of lines, too, when the caller accepts that. */
@@ -79,6 +86,14 @@ export type Route = CommandRoute | QueryRoute | StreamRoute | ServiceRoute;
 
 const FOLLOWING = {
   after: after('The position after which to begin; the next event, when absent.'),
+} as const satisfies Parameters;
+
+/** A past time. */
+const MOMENT = {
+  at: instant(
+    'As it was at this time, by what is known now: late results count when they happened.',
+  ),
+  asOf: instant('Only what was recorded by this time: what was known then.'),
 } as const satisfies Parameters;
 
 const COMMANDS: readonly Omit<CommandRoute, 'does'>[] = [
@@ -181,23 +196,32 @@ export const QUERY_ROUTES: readonly QueryRoute[] = [
     name: 'listDeployments',
     path: '/v1/deployments',
     answers: 'DeploymentPage',
-    doc: 'Deployments, newest change first.',
+    answersThen: 'FleetPage',
+    doc: 'Deployments, newest change first; as they were, where a time is given.',
     parameters: {
-      state: word(STATES, 'The state.'),
+      state: word(STATES, 'The state, then where a time is given.'),
       environment: text({ min: 1, max: 64 }, 'The environment.'),
       label,
       q: text({ min: 0, max: 200 }, 'Part of the id or the name, in any case.'),
       archived,
+      ...MOMENT,
       limit,
       cursor,
       minPosition,
     },
-    query: ({ label: labels, q, ...values }) =>
-      ListDeployments.of({
+    query: ({ label: labels, q, environment, archived: shown, ...values }) => {
+      if (isOfPast(values)) {
+        refuseToday({ environment, label: labels, q, archived: shown });
+        return ListDeploymentsAt.of(values);
+      }
+      return ListDeployments.of({
         ...values,
+        ...(environment !== undefined && { environment }),
         ...(labels !== undefined && { labels }),
         ...(q !== undefined && q !== '' && { q }),
-      }),
+        ...(shown !== undefined && { archived: shown }),
+      });
+    },
   }),
   get({
     name: 'getDeployment',
@@ -272,9 +296,35 @@ export const QUERY_ROUTES: readonly QueryRoute[] = [
     name: 'countByState',
     path: '/v1/counts',
     answers: 'Counts',
-    doc: 'How many deployments there are in each state.',
-    parameters: { archived, minPosition },
-    query: (values) => CountByState.of(values),
+    doc: 'How many deployments there are in each state, or were, where a time is given.',
+    parameters: { archived, ...MOMENT, minPosition },
+    query: ({ archived: shown, ...values }) => {
+      if (isOfPast(values)) {
+        refuseToday({ archived: shown });
+        return CountByStateAt.of(values);
+      }
+      return CountByState.of({ ...values, ...(shown !== undefined && { archived: shown }) });
+    },
+  }),
+  get({
+    name: 'listChanges',
+    path: '/v1/changes',
+    answers: 'ChangePage',
+    doc: 'Deployments whose state changed between two times, newest change first.',
+    parameters: {
+      from: needed(instant('The time after which a change counts.')),
+      to: instant('The last time at which a change counts; all that is known, when absent.'),
+      asOf: MOMENT.asOf,
+      limit,
+      cursor,
+      minPosition,
+    },
+    query: (values) => {
+      if (values.to !== undefined && values.to < values.from) {
+        throw invalidQuery([{ pointer: '/to', message: 'must not be before from' }]);
+      }
+      return ListChanges.of(values);
+    },
   }),
 ];
 
@@ -317,6 +367,18 @@ function get<const Path extends string, const P extends Parameters>(
   },
 ): QueryRoute {
   return { ...route, does: 'query', method: 'GET' };
+}
+
+function isOfPast({ at, asOf }: ValuesOf<typeof MOMENT>): boolean {
+  return at !== undefined || asOf !== undefined;
+}
+
+/** What a deployment is declared to be is kept for today only: nothing past can be chosen by it. */
+function refuseToday(values: Readonly<Record<string, unknown>>): void {
+  const given = Object.keys(values).filter((name) => values[name] !== undefined);
+  if (given.length === 0) return;
+  const message = 'must not be given with at or asOf: of past times only the state is kept';
+  throw invalidQuery(given.map((name) => ({ pointer: `/${name}`, message })));
 }
 
 function goingOn(from: bigint | 'start' | undefined): { readonly after?: bigint } {

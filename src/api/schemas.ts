@@ -49,6 +49,12 @@ const actor = object({ id: text, kind: oneOf(ACTOR_KINDS) });
 const runner = object({}, { id: text, host: text, pid: count, bootId: text, startedAt: instant });
 const page = (items: string): JsonSchema =>
   object({ items: list(ref(items)), nextCursor: orNull(text) });
+const visiblePage = (items: string): JsonSchema =>
+  object({
+    items: list(ref(items)),
+    nextCursor: told(orNull(text), 'Null on the last page.'),
+    position: told(orNull(decimal), 'How much of the log the page shows.'),
+  });
 const nextAfter = told(
   { type: 'string', pattern: '^(0|[1-9][0-9]*)$|^start$' },
   'Where to go on; never null.',
@@ -169,6 +175,31 @@ const Transition = object({
   actor,
 });
 
+const DeploymentThen = object({
+  deploymentId: id,
+  state: oneOf(STATES),
+  since: told(instant, 'When the change to this state happened.'),
+  recordedAt: told(instant, 'When that was recorded.'),
+  reason: orNull(text),
+  trigger: told(text, 'The command that caused the change, or Heartbeat.'),
+  attemptId: orNull(id),
+  number: orNull(count),
+  scope: orNull(text),
+  exitCode: orNull({ type: 'integer' }),
+  code: orNull(text),
+  recovered: flag,
+  actor,
+  revision: decimal,
+  position: decimal,
+});
+
+const Change = object({
+  deploymentId: id,
+  before: told(orNull(oneOf(STATES)), 'Null when there was nothing of it yet.'),
+  after: oneOf(STATES),
+  last: told(ref('Transition'), 'The change that led there.'),
+});
+
 const Projection = object({
   name: text,
   version: count,
@@ -179,6 +210,7 @@ const Projection = object({
   status: oneOf(['live', 'catching_up', 'rebuilding', 'degraded', 'stopped']),
   lastError: orNull(text),
   parked: told(count, 'Streams that could not be folded and wait.'),
+  skipped: told(count, 'Streams that somebody decided to leave out.'),
   rebuild: orNull(object({ done: count, total: orNull(count) })),
   owner: told(
     orNull(object({ name: text, since: instant, isThisProcess: flag, denials: count })),
@@ -222,17 +254,17 @@ export const SCHEMAS = {
     { attemptId: id, number: count, leaseExpiresAt: instant },
   ),
   Deployment,
-  DeploymentPage: object({
-    items: list(ref('Deployment')),
-    nextCursor: told(orNull(text), 'Null on the last page.'),
-    position: told(orNull(decimal), 'How much of the log the page shows.'),
-  }),
+  DeploymentPage: visiblePage('Deployment'),
+  DeploymentThen,
+  FleetPage: visiblePage('DeploymentThen'),
   Attempt,
   AttemptPage: page('Attempt'),
   Event,
   HistoryPage: object({ items: list(ref('Event')), nextAfter }),
   Transition,
   TransitionPage: object({ items: list(ref('Transition')), nextAfter }),
+  Change,
+  ChangePage: visiblePage('Change'),
   Counts: object(Object.fromEntries([...STATES, 'total'].map((name) => [name, count]))),
   Heartbeat: object({
     leaseExpiresAt: instant,

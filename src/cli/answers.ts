@@ -1,8 +1,10 @@
 /** Answers of a service as a person, a pipe or a script wants them. */
 import type {
   Attempt,
+  Change,
   Counts,
   Deployment,
+  DeploymentThen,
   Event,
   Heartbeat,
   Receipt,
@@ -28,7 +30,12 @@ export interface Telling {
   readonly terminal: Terminal;
   readonly clock: Clock;
   readonly verb: Verb;
-  readonly options: { readonly json?: true; readonly jsonl?: true };
+  readonly options: {
+    readonly json?: true;
+    readonly jsonl?: true;
+    readonly at?: string;
+    readonly asOf?: string;
+  };
 }
 
 /** Where a list comes from. */
@@ -195,9 +202,11 @@ async function tellMembers({ terminal: { out } }: Telling, body: object): Promis
 
 type TellList = (telling: Telling, items: never, ids: Listing['ids']) => Promise<void>;
 const LISTS: Readonly<Record<string, TellList>> = {
-  listDeployments: tellDeployments,
+  listDeployments: (telling: Telling, rows: never) =>
+    isOfPast(telling) ? tellThen(telling, rows) : tellDeployments(telling, rows),
   listAttempts: tellAttempts,
   listTransitions: tellTransitions,
+  listChanges: tellChanges,
   getHistory: ({ terminal, clock }: Telling, events: readonly Event[]) =>
     drawHistory(events, terminal, clock),
 };
@@ -211,12 +220,7 @@ const ago =
 export function deploymentColumns(terminal: Terminal, clock: Clock): readonly Column<Deployment>[] {
   const isPerson = terminal.out.isTerminal;
   return [
-    {
-      title: 'STATE',
-      text: ({ state }) => state,
-      symbol: ({ state }) => symbolOf(state, terminal),
-      paint: (text, { state }, out) => paintState(text, state, out),
-    },
+    stateColumn('STATE', terminal, ({ state }) => state),
     { title: 'DEPLOYMENT', text: ({ deploymentId }) => deploymentId },
     { title: 'ENVIRONMENT', text: ({ environment }) => environment ?? '' },
     {
@@ -241,6 +245,48 @@ async function tellDeployments(
   }
   const empty = 'No deployment here; create one: shipslog create NAME';
   await writeTable(terminal, deploymentColumns(terminal, clock), { rows, empty });
+}
+
+/** Whether it was asked what was at a time. */
+function isOfPast({ options: { at, asOf } }: Telling): boolean {
+  return at !== undefined || asOf !== undefined;
+}
+
+async function tellThen({ terminal }: Telling, rows: readonly DeploymentThen[]): Promise<void> {
+  const columns: readonly Column<DeploymentThen>[] = [
+    stateColumn('STATE', terminal, ({ state }) => state),
+    { title: 'DEPLOYMENT', text: ({ deploymentId }) => deploymentId },
+    { title: 'SINCE', text: ({ since }) => since },
+    { title: 'BY', text: ({ trigger }) => trigger },
+    { title: 'ATTEMPT', text: ({ attemptId }) => attemptId ?? '' },
+    { title: 'REASON', text: ({ reason }) => reason ?? '' },
+    { title: 'ACTOR', text: ({ actor }) => `${actor.kind}:${actor.id}` },
+  ];
+  await writeTable(terminal, columns, { rows, empty: 'There was no deployment then.' });
+}
+
+async function tellChanges({ terminal }: Telling, rows: readonly Change[]): Promise<void> {
+  const columns: readonly Column<Change>[] = [
+    { title: 'DEPLOYMENT', text: ({ deploymentId }) => deploymentId },
+    stateColumn('BEFORE', terminal, ({ before }) => before ?? 'none'),
+    stateColumn('AFTER', terminal, ({ after }) => after),
+    { title: 'AT', text: ({ last }) => last.occurredAt },
+    { title: 'BY', text: ({ last }) => last.trigger },
+    { title: 'ACTOR', text: ({ last: { actor } }) => `${actor.kind}:${actor.id}` },
+    { title: 'ATTEMPT', text: ({ last }) => last.attemptId ?? '' },
+    { title: 'REASON', text: ({ last }) => last.reason ?? '' },
+  ];
+  await writeTable(terminal, columns, { rows, empty: 'Nothing changed.' });
+}
+
+/** A column of states, by symbol, word and colour. */
+function stateColumn<R>(title: string, terminal: Terminal, stateOf: (row: R) => string): Column<R> {
+  return {
+    title,
+    text: stateOf,
+    symbol: (row) => symbolOf(stateOf(row), terminal),
+    paint: (text, row, out) => paintState(text, stateOf(row), out),
+  };
 }
 
 async function tellAttempts({ terminal, clock }: Telling, rows: readonly Attempt[]): Promise<void> {
@@ -284,12 +330,7 @@ async function tellTransitions({ terminal }: Telling, rows: readonly Transition[
     { title: 'RECORDED', text: ({ recordedAt }) => recordedAt },
     { title: 'DEPLOYMENT', text: ({ deploymentId }) => deploymentId },
     { title: 'FROM', text: ({ from }) => from ?? 'none' },
-    {
-      title: 'TO',
-      text: ({ to }) => to,
-      symbol: ({ to }) => symbolOf(to, terminal),
-      paint: (text, { to }, out) => paintState(text, to, out),
-    },
+    stateColumn('TO', terminal, ({ to }) => to),
     { title: 'BY', text: ({ trigger }) => trigger },
     { title: 'ATTEMPT', text: ({ attemptId }) => attemptId ?? '' },
     { title: 'REASON', text: ({ reason }) => reason ?? '' },

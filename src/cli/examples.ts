@@ -25,12 +25,13 @@ const EXAMPLES: Readonly<Record<string, readonly [string, string]>> = {
   teardown: ['teardown web', "teardown web --confirm-phrase 'tear web down'"],
   archive: ['archive web', "archive web --reason 'replaced by web2'"],
   get: ['get web', 'get web --revision 0 --json'],
-  list: ['list --state failed --label team=shop', 'list --jsonl'],
+  list: ['list --state failed --label team=shop', 'list --at -24h --state unknown'],
   attempts: ['attempts web', 'attempts web --json'],
   attempt: ['attempt web', 'attempt web first --json'],
   history: ['history web', 'history web --jsonl'],
   transitions: ['transitions --to unknown', 'transitions --deployment-id web --json'],
-  count: ['count', 'count --archived include --json'],
+  count: ['count', 'count --at 2026-01-01T12:00:00Z --json'],
+  diff: ['diff 2026-01-01T12:00:00Z', 'diff -7d -24h --json'],
 };
 
 /** The examples of a verb; of one that has none here, what it cannot do without, in both forms. */

@@ -1,6 +1,7 @@
 /** Flags made from the schemas of members and parameters, and their values as the interface takes them. */
 import { readFileSync } from 'node:fs';
 import { Option } from 'commander';
+import type { Clock } from '../ports/clock.js';
 import { dashed, type QueryParameter, type Schema, type Verb } from './verb-table.js';
 import { usageError } from './usage.js';
 
@@ -16,14 +17,27 @@ export type Members = Record<string, unknown>;
 /** Members that are told as arguments of the verb, not as flags. */
 const ARGUMENTS: ReadonlySet<string> = new Set(['deploymentId', 'attemptId']);
 
-/** The arguments of a verb, in order: ids in its path, then ids that its body may hold. */
-export function argumentsOf({ path, body }: Verb): readonly { name: string; isNeeded: boolean }[] {
+/** Ends of a span of time are told as arguments, too. */
+const isEnd = ({ name, schema }: QueryParameter): boolean =>
+  isInstant(schema) && (name === 'from' || name === 'to');
+
+/** The arguments of a verb, in order: ids in its path, then ids that its body may hold, then the ends of a span. */
+export function argumentsOf({
+  path,
+  body,
+  parameters,
+}: Verb): readonly { name: string; isNeeded: boolean }[] {
   const inPath = [...path.matchAll(/\{(\w+)\}/g)].map(([, name = '']) => ({
     name,
     isNeeded: true,
   }));
   const inBody = Object.keys(body?.properties ?? {}).filter((name) => ARGUMENTS.has(name));
-  return [...inPath, ...inBody.map((name) => ({ name, isNeeded: false }))];
+  const ends = parameters.filter(isEnd);
+  return [
+    ...inPath,
+    ...inBody.map((name) => ({ name, isNeeded: false })),
+    ...ends.map(({ name, isNeeded = false }) => ({ name, isNeeded })),
+  ];
 }
 
 /** The flags of the members of a body. */
@@ -38,11 +52,40 @@ export function bodyFlags({ body }: Verb): readonly Flag[] {
 }
 
 /** The flags of the parameters of a query. */
-export function queryFlags({ parameters }: Verb): readonly Flag[] {
-  return parameters.map(({ name, schema, doc }) => {
+export function queryFlags({ parameters }: Verb, clock: Clock): readonly Flag[] {
+  const flags = parameters.filter((parameter) => !isEnd(parameter));
+  return flags.map(({ name, schema, doc }) => {
     const put = (into: Members, value: unknown): void => void (into[name] = value);
-    return { option: optionOf(`--${dashed(name)}`, queryForm(name, schema), { doc, schema }), put };
+    const form = isInstant(schema) ? instantForm(clock) : queryForm(name, schema);
+    return { option: optionOf(`--${dashed(name)}`, form, { doc, schema }), put };
   });
+}
+
+/** The ends of a span, of what was given as arguments. */
+export function spanOf({ parameters }: Verb, given: Members, clock: Clock): Members {
+  const ends = parameters.filter((each) => isEnd(each) && given[each.name] !== undefined);
+  return Object.fromEntries(
+    ends.map(({ name }) => [name, instantIn(String(given[name]), clock)] as const),
+  );
+}
+
+/** Whether it looks like a flag and is a time: `-24h`. */
+export function isAgo(text: string): boolean {
+  return /^-\d/.test(text);
+}
+
+/** An instant, or how long ago it was: `-24h`, `-7d`. What is neither is left to the service. */
+function instantIn(text: string, clock: Clock): string {
+  if (!isAgo(text)) return text;
+  try {
+    return new Date(Date.parse(clock.now()) - durationIn(text.slice(1))).toISOString();
+  } catch {
+    throw usageError(`${text}: must be an instant, or how long ago: -24h, -7d`);
+  }
+}
+
+function instantForm(clock: Clock): Form {
+  return { shown: '<instant|-24h>', read: (text) => instantIn(text, clock) };
 }
 
 /** What stands for a value, and how its text is read. */
@@ -198,6 +241,10 @@ function putAt(into: Members, [name, ...rest]: readonly string[], value: unknown
   if (name === undefined) return;
   if (rest.length === 0) into[name] = value;
   else putAt((into[name] ??= {}) as Members, rest, value);
+}
+
+function isInstant({ format }: Schema): boolean {
+  return format === 'date-time';
 }
 
 function typeOf({ type }: Schema): string {

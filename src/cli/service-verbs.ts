@@ -6,7 +6,15 @@ import { adviceFor, type Asked } from './advice.js';
 import { addAskingFlags, clientOf, type AskingContext, type AskingOptions } from './asking.js';
 import { EXIT, exitCodeOf } from './exit-codes.js';
 import { examplesText } from './examples.js';
-import { argumentsOf, bodyFlags, queryFlags, type Flag, type Members } from './flags.js';
+import {
+  argumentsOf,
+  bodyFlags,
+  isAgo,
+  queryFlags,
+  spanOf,
+  type Flag,
+  type Members,
+} from './flags.js';
 import { toldAs, type Page } from './answers.js';
 import { dashed, type Verb } from './verb-table.js';
 import { usageError } from './usage.js';
@@ -16,6 +24,8 @@ type Options = AskingOptions &
   Readonly<Record<string, unknown>> & {
     readonly jsonl?: true;
     readonly all?: true;
+    readonly at?: string;
+    readonly asOf?: string;
     readonly key?: string;
     readonly ifMatch?: string;
   };
@@ -38,7 +48,8 @@ function addVerb(program: Command, verb: Verb, context: AskingContext): void {
     const isOptional = name === 'attemptId' || !isNeeded;
     command.argument(isOptional ? `[${argumentName(name)}]` : `<${argumentName(name)}>`);
   }
-  const flags = { body: bodyFlags(verb), query: queryFlags(verb) };
+  const hasEnds = args.some(({ name }) => name === 'from');
+  const flags = { body: bodyFlags(verb), query: queryFlags(verb, context.clock) };
   for (const { option } of [...flags.body, ...flags.query]) command.addOption(option);
   addAskingFlags(command);
   if (verb.isCommand) addCommandFlags(command, verb);
@@ -50,8 +61,12 @@ function addVerb(program: Command, verb: Verb, context: AskingContext): void {
       .addOption(new Option('--all', 'all items, not only the first page'));
   }
   command.addHelpText('after', () => examplesText(verb));
+  // How long ago, `-24h`, would else be taken for a flag.
+  if (hasEnds) command.allowUnknownOption();
   command.action(async () => {
     const given = command.args;
+    const unknown = given.find((each) => each.startsWith('-') && !isAgo(each));
+    if (unknown !== undefined) command.error(`error: unknown option '${unknown}'`, UNKNOWN_OPTION);
     const options = command.opts<Options>();
     const ids = Object.fromEntries(args.map(({ name }, n) => [name, given[n]]));
     await ask({ verb, flags, options, ids }, context);
@@ -125,6 +140,8 @@ function flagOf(pointer: string): string {
   return `--${pointer.split('/').filter(Boolean).map(dashed).join('-')}`;
 }
 
+const UNKNOWN_OPTION = { code: 'commander.unknownOption', exitCode: 1 };
+
 async function send(asking: Asking, client: Client, context: AskingContext): Promise<void> {
   const { verb, options } = asking;
   const ids = await completed(asking, client);
@@ -132,7 +149,7 @@ async function send(asking: Asking, client: Client, context: AskingContext): Pro
     method: verb.method,
     ...(verb.body !== null && { body: bodyOf(asking, ids) }),
   };
-  const query = queryOf(asking);
+  const query = { ...queryOf(asking), ...spanOf(verb, ids, context.clock) };
   const path = (more: Members): string =>
     pathOf(verb.path, { ...pathIds(verb, ids), ...query, ...more } as Parameters<typeof pathOf>[1]);
   const told = { ...context, options, verb };

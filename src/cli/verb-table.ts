@@ -20,6 +20,7 @@ export interface QueryParameter {
   readonly name: string;
   readonly schema: Schema;
   readonly doc: string;
+  readonly isNeeded?: true;
 }
 
 /** A verb that asks a service. */
@@ -56,7 +57,11 @@ interface Operation {
   readonly responses: Readonly<Record<string, Response>>;
 }
 interface Response {
-  readonly content?: Readonly<Record<string, { readonly schema: { readonly $ref?: string } }>>;
+  readonly content?: Readonly<Record<string, { readonly schema: Reference }>>;
+}
+interface Reference {
+  readonly $ref?: string;
+  readonly anyOf?: readonly Reference[];
 }
 interface Parameter {
   readonly $ref?: string;
@@ -70,7 +75,7 @@ interface Parameter {
 const JSON_TYPE = 'application/json';
 const TAGS: ReadonlySet<string> = new Set(['deployments', 'attempts']);
 /** Where the first word of an operation says too little. */
-const WORDS: Readonly<Record<string, string>> = { markUnknown: 'unknown' };
+const WORDS: Readonly<Record<string, string>> = { markUnknown: 'unknown', listChanges: 'diff' };
 
 /** Makes the table of verbs, in the order of the document. */
 export function verbTable({ paths, components }: ApiDocument): readonly Verb[] {
@@ -99,10 +104,11 @@ function verbOf(
     method: method.toUpperCase(),
     path,
     doc: description,
-    parameters: parameters.flatMap(({ name, in: place, description: doc = '', schema }) =>
-      place === 'query' && name !== undefined && schema !== undefined
-        ? [{ name, schema, doc }]
-        : [],
+    parameters: parameters.flatMap(
+      ({ name, in: place, description: doc = '', schema, required }) =>
+        place === 'query' && name !== undefined && schema !== undefined
+          ? [{ name, schema, doc, ...(required === true && { isNeeded: required }) }]
+          : [],
     ),
     body: requestBody?.content[JSON_TYPE]?.schema ?? null,
     needsRevision: parameters.some(
@@ -111,10 +117,12 @@ function verbOf(
   };
 }
 
-/** The schema of the answer; null for an operation that does not answer JSON. */
+/** The schema of the answer, the first one where there are several; null for one that does not answer JSON. */
 function answerOf({ responses }: Operation): string | null {
   const success = Object.entries(responses).find(([status]) => status.startsWith('2'))?.[1];
-  return success?.content?.[JSON_TYPE]?.schema.$ref?.split('/').at(-1) ?? null;
+  const schema = success?.content?.[JSON_TYPE]?.schema ?? {};
+  const { $ref } = schema.anyOf?.[0] ?? schema;
+  return $ref?.split('/').at(-1) ?? null;
 }
 
 function refersTo({ $ref }: Parameter, name: string): boolean {

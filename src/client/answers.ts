@@ -71,6 +71,35 @@ export type DeploymentPage = {
   /** How much of the log the page shows. */
   readonly position: string | null;
 };
+/** A deployment as it was: its last change of state by then. */
+export type DeploymentThen = {
+  readonly deploymentId: string;
+  readonly state: State;
+  /** When the change to this state happened. */
+  readonly since: string;
+  /** When that was recorded. */
+  readonly recordedAt: string;
+  readonly reason: string | null;
+  /** The command that caused the change, or Heartbeat. */
+  readonly trigger: string;
+  readonly attemptId: string | null;
+  readonly number: number | null;
+  readonly scope: string | null;
+  readonly exitCode: number | null;
+  readonly code: string | null;
+  readonly recovered: boolean;
+  readonly actor: { readonly id: string; readonly kind: 'human' | 'service' | 'runner' | 'system' };
+  readonly revision: string;
+  readonly position: string;
+};
+/** What the interface calls FleetPage. */
+export type FleetPage = {
+  readonly items: readonly DeploymentThen[];
+  /** Null on the last page. */
+  readonly nextCursor: string | null;
+  /** How much of the log the page shows. */
+  readonly position: string | null;
+};
 /** An attempt. */
 export type Attempt = {
   readonly deploymentId: string;
@@ -173,6 +202,23 @@ export type TransitionPage = {
   /** Where to go on; never null. */
   readonly nextAfter: string;
 };
+/** A deployment whose state changed between two times. */
+export type Change = {
+  readonly deploymentId: string;
+  /** Null when there was nothing of it yet. */
+  readonly before: State | null;
+  readonly after: State;
+  /** The change that led there. */
+  readonly last: Transition;
+};
+/** What the interface calls ChangePage. */
+export type ChangePage = {
+  readonly items: readonly Change[];
+  /** Null on the last page. */
+  readonly nextCursor: string | null;
+  /** How much of the log the page shows. */
+  readonly position: string | null;
+};
 /** How many deployments are in each state. */
 export type Counts = {
   readonly pending: number;
@@ -215,7 +261,16 @@ export type Projection = {
   readonly lastError: string | null;
   /** Streams that could not be folded and wait. */
   readonly parked: number;
+  /** Streams that somebody decided to leave out. */
+  readonly skipped: number;
   readonly rebuild: { readonly done: number; readonly total: number | null } | null;
+  /** The process that folds; others stand by. `denials`: how often they asked for its place. */
+  readonly owner: {
+    readonly name: string;
+    readonly since: string;
+    readonly isThisProcess: boolean;
+    readonly denials: number;
+  } | null;
 };
 /** What the interface calls ProjectionPage. */
 export type ProjectionPage = { readonly items: readonly Projection[] };

@@ -4,10 +4,12 @@ import type {
   Receipt,
   Deployment,
   DeploymentPage,
+  FleetPage,
   Attempt,
   AttemptPage,
   HistoryPage,
   TransitionPage,
+  ChangePage,
   Counts,
   Heartbeat,
   Lifecycle,
@@ -48,10 +50,10 @@ export interface Operations {
     };
     readonly answers: Receipt;
   };
-  /** Deployments, newest change first. */
+  /** Deployments, newest change first; as they were, where a time is given. */
   readonly listDeployments: {
     readonly takes: {
-      /** The state. */
+      /** The state, then where a time is given. */
       readonly state?: State;
       /** The environment. */
       readonly environment?: string;
@@ -69,6 +71,32 @@ export interface Operations {
       readonly minPosition?: string;
     };
     readonly answers: DeploymentPage;
+  };
+  /** Deployments, newest change first; as they were, where a time is given. */
+  readonly listDeploymentsAt: {
+    readonly takes: {
+      /** The state, then where a time is given. */
+      readonly state?: State;
+      /** The environment. */
+      readonly environment?: string;
+      /** A label that must be there, `key:value`; several must all be there. */
+      readonly label?: readonly string[];
+      /** Part of the id or the name, in any case. */
+      readonly q?: string;
+      /** Whether archived deployments are shown. */
+      readonly archived?: 'exclude' | 'include';
+      /** As it was at this time, by what is known now: late results count when they happened. */
+      readonly at?: string;
+      /** Only what was recorded by this time: what was known then. */
+      readonly asOf?: string;
+      /** Items of a page. */
+      readonly limit?: number;
+      /** `nextCursor` of the page before. */
+      readonly cursor?: string;
+      /** Waits until this position is visible, at most 5 s. */
+      readonly minPosition?: string;
+    };
+    readonly answers: FleetPage;
   };
   /** Changes what a deployment is declared to be, by a JSON merge patch: null clears a member, labels are replaced whole, the policy by member. */
   readonly updateDeployment: {
@@ -311,15 +339,37 @@ export interface Operations {
     };
     readonly answers: TransitionPage;
   };
-  /** How many deployments there are in each state. */
+  /** How many deployments there are in each state, or were, where a time is given. */
   readonly countByState: {
     readonly takes: {
       /** Whether archived deployments are shown. */
       readonly archived?: 'exclude' | 'include';
+      /** As it was at this time, by what is known now: late results count when they happened. */
+      readonly at?: string;
+      /** Only what was recorded by this time: what was known then. */
+      readonly asOf?: string;
       /** Waits until this position is visible, at most 5 s. */
       readonly minPosition?: string;
     };
     readonly answers: Counts;
+  };
+  /** Deployments whose state changed between two times, newest change first. */
+  readonly listChanges: {
+    readonly takes: {
+      /** The time after which a change counts. */
+      readonly from: string;
+      /** The last time at which a change counts; all that is known, when absent. */
+      readonly to?: string;
+      /** Only what was recorded by this time: what was known then. */
+      readonly asOf?: string;
+      /** Items of a page. */
+      readonly limit?: number;
+      /** `nextCursor` of the page before. */
+      readonly cursor?: string;
+      /** Waits until this position is visible, at most 5 s. */
+      readonly minPosition?: string;
+    };
+    readonly answers: ChangePage;
   };
   /** A sign of life of a runner: extends the lease, and tells whether to stop. */
   readonly heartbeat: {
@@ -355,6 +405,7 @@ export interface Operations {
 export const OPERATIONS = {
   createDeployment: { method: 'POST', path: '/v1/deployments' },
   listDeployments: { method: 'GET', path: '/v1/deployments' },
+  listDeploymentsAt: { method: 'GET', path: '/v1/deployments' },
   updateDeployment: { method: 'PATCH', path: '/v1/deployments/{deploymentId}' },
   getDeployment: { method: 'GET', path: '/v1/deployments/{deploymentId}' },
   openAttempt: { method: 'POST', path: '/v1/deployments/{deploymentId}/attempts' },
@@ -379,6 +430,7 @@ export const OPERATIONS = {
   getHistory: { method: 'GET', path: '/v1/deployments/{deploymentId}/history' },
   listTransitions: { method: 'GET', path: '/v1/transitions' },
   countByState: { method: 'GET', path: '/v1/counts' },
+  listChanges: { method: 'GET', path: '/v1/changes' },
   heartbeat: {
     method: 'POST',
     path: '/v1/deployments/{deploymentId}/attempts/{attemptId}/heartbeat',

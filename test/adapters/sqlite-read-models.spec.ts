@@ -9,6 +9,7 @@ import { openDatabase } from '../../src/adapters/sqlite/driver.js';
 import { openSqliteReadModels } from '../../src/adapters/sqlite/read-models.js';
 import type { Condition, Table } from '../../src/ports/read-models.js';
 import { deployments, type DeploymentRow } from '../../src/projections/deployments.js';
+import { transitions, type TransitionRow } from '../../src/projections/transitions.js';
 import { PROJECTIONS } from '../../src/projections/registry.js';
 import { ownershipContract } from '../contracts/ownership.contract.js';
 import { parkedStreamsContract } from '../contracts/parked-streams.contract.js';
@@ -158,6 +159,16 @@ describe('read models in a SQLite file', () => {
       expect(plan).not.toContain('TEMP B-TREE');
     }
     expect(planOf(sql.countBy('state', { where: [shown] }))).toContain('USING COVERING INDEX');
+    const past = new TableSql<TransitionRow>(transitions, sqliteDialect);
+    const notAfter = '2026-01-01T00:00:00.000Z';
+    const among: Condition<TransitionRow>[] = [
+      { column: 'occurredAt', notAfter },
+      { column: 'recordedAt', notAfter },
+    ];
+    const latest = { per: 'deploymentId', by: 'position', among } as const;
+    const then = planOf(past.find({ latest, orderBy, limit: 51 }));
+    expect(then).toContain('SCAN transitions USING COVERING INDEX');
+    expect(then).not.toContain('TEMP B-TREE');
     database.close();
   });
 

@@ -180,6 +180,7 @@ async function tellStory(): Promise<Readonly<Record<string, Example>>> {
   await tell('listAttempts', { ...web, query: '?limit=1' });
   await tell('getHistory', { ...web, query: '?limit=2' });
   await tell('listTransitions', { query: '?limit=2' });
+  await tell('listChanges', { query: '?from=2026-01-01T00:00:05Z' });
   await tell('countByState');
   await tell('listProjections');
   await story.post('/v1/deployments', { deploymentId: 'old' });

@@ -255,9 +255,9 @@ describe('projector', () => {
       await projector.waitFor(position, 1000);
       await here.clock.advance(60_000);
       expect(await projector.status()).toMatchObject(
-        ['deployments', 'attempts', 'transitions'].map((name) => ({
+        PROJECTIONS.map(({ name, version }) => ({
           name,
-          version: 1,
+          version,
           position,
           headPosition: position,
           lagEvents: 0,

@@ -180,6 +180,9 @@ describe('a verb that asks a service', () => {
     ['create web --policy-lease-ms soon', /must be a time like 90s, 5m or 1h30m/],
     ['open web --meta [1]', /must be a JSON object/],
     ['opne web', /Did you mean open\?/],
+    ['diff', /missing required argument 'from'/],
+    ['diff -24h --jsno', /unknown option '--jsno'/],
+    ['diff -24x', /-24x: must be an instant, or how long ago: -24h, -7d/],
   ])('ends with 2 and asks nobody for: %s', async (line, says) => {
     const { code, err } = await run(line, { environment: { SHIPSLOG_URL: 'http://127.0.0.1:1' } });
     expect(code).toBe(2);
@@ -212,6 +215,30 @@ describe('a verb that asks a service', () => {
     expect((await list('--jsonl')).trimEnd().split('\n')).toHaveLength(5);
     const page = JSON.parse(await list('--limit 2 --all --json')) as { items: unknown[] };
     expect(page.items).toHaveLength(5);
+  });
+
+  it('tells what was at a time, and what has changed since, by whom and why', async () => {
+    const id = await fresh('open ID first', 'start ID');
+    await run(`end ${id} --outcome failed --reason full --actor human:alice`);
+    const rowsOf = ({ out }: Ran): readonly (readonly string[])[] =>
+      out
+        .split('\n')
+        .map((line) => line.split('\t'))
+        .filter((cells) => cells.includes(id));
+    const anInstant = expect.stringMatching(/^\d{4}-.*Z$/);
+    const end = ['EndAttempt', 'human:alice', 'first', 'full'];
+    const changed = await run('diff -1h --all');
+    expect(rowsOf(changed)).toEqual([[id, 'none', 'failed', anInstant, ...end]]);
+    expect(rowsOf(await run('diff -2h -1h --all'))).toEqual([]);
+    const then = await run('list --at -0s --all');
+    const cells = ['failed', id, anInstant, 'EndAttempt', 'first', 'full', 'human:alice'];
+    expect(rowsOf(then)).toEqual([cells]);
+    expect(rowsOf(await run('list --as-of -1h --all'))).toEqual([]);
+    const person = await run('list --as-of -10d', { onTerminal: true });
+    expect(person.err).toContain('There was no deployment then.');
+    const counts = await run('count --as-of -1h --json');
+    expect(JSON.parse(counts.out)).toMatchObject({ failed: 0, total: 0 });
+    expect((await run('list --at -1h --q x')).err).toMatch(/--q must not be given with at or asOf/);
   });
 
   it('shows a person a table that fits, and a picture of a history', async () => {
