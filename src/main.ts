@@ -8,6 +8,8 @@ const { readSettings } = await import('./settings.js');
 
 try {
   const settings = readSettings(process.env);
+  const { assertPlaces } = await import('./stores.js');
+  assertPlaces(settings);
   const { serve } = await import('./serve.js');
   process.off('SIGTERM', stop);
   process.off('SIGINT', stop);

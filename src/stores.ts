@@ -1,5 +1,6 @@
 /** From settings to adapters: the one place where a store is chosen. */
 import { dirname, join, resolve } from 'node:path';
+import { parseConnectionString } from './adapters/eventstoredb/connection-string.js';
 import { MemoryAuditJournal } from './adapters/memory/audit-journal.js';
 import { MemoryEventStore } from './adapters/memory/event-store.js';
 import { MemoryLeases } from './adapters/memory/leases.js';
@@ -33,6 +34,20 @@ export interface StoresOptions {
   readonly acceptLoss?: boolean;
   /** Called once when the disk of the log has failed: the process must end, and recover by reopening. */
   readonly onFatal?: (fault: Fault) => void;
+}
+
+/**
+ * Checks what no form of a setting can tell, before anything is opened: the options of a connection string.
+ * @throws {Error} of one line that names the setting, and shows no credentials.
+ */
+export function assertPlaces({ eventStore }: Pick<StoresOptions, 'eventStore'>): void {
+  if (eventStore.kind !== 'eventstoredb') return;
+  try {
+    parseConnectionString(eventStore.url);
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`SHIPSLOG_EVENT_STORE is not right: ${why}`, { cause });
+  }
 }
 
 /**

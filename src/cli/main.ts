@@ -60,8 +60,11 @@ async function serveHere(...[overrides, options]: Parameters<Serve>): ReturnType
 
 async function settingsOf(overrides: Readonly<Record<string, string>>): Promise<Settings> {
   const { readSettings } = await import('../settings.js');
+  const { assertPlaces } = await import('../stores.js');
   try {
-    return readSettings({ ...process.env, ...overrides });
+    const settings = readSettings({ ...process.env, ...overrides });
+    assertPlaces(settings);
+    return settings;
   } catch (error) {
     throw usageError(error);
   }

@@ -1,6 +1,5 @@
 /** Metrics in the format of Prometheus: one prefix, base units, never an id as a label. */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
-import type { StoreHealth } from '../ports/event-store.js';
 import { listen } from '../ports/signals.js';
 
 /** What is asked for at each scrape, since nobody counts it along. */
@@ -14,11 +13,17 @@ export interface Gauges {
       readonly lagEvents: number | null;
       readonly lagSeconds: number | null;
       readonly parked: number;
+      readonly skipped: number;
     }[]
   >;
   /** What the log says of itself. */
-  readonly log: () => StoreHealth;
+  readonly log: () => {
+    readonly reachable: boolean;
+    readonly details: Readonly<Record<string, Fact>>;
+  };
 }
+
+type Fact = string | number | boolean | null;
 
 /** Metrics of one service, from its signals and, at each scrape, its gauges. */
 export interface Metrics {
@@ -195,13 +200,18 @@ const LAG_GAUGES = [
     help: 'Streams that could not be folded and wait.',
     member: 'parked',
   },
+  {
+    name: 'shipslog_projection_skipped_streams',
+    help: 'Streams that somebody decided to leave out.',
+    member: 'skipped',
+  },
 ] as const;
 
 /** What a log says of itself, labelled by its kind; what a kind does not know has no series. */
 function registerLog(registers: Registry[], log: Gauges['log']): void {
   const told = (member: string): { readonly kind: string; readonly value: number | null } => {
     const { reachable, details } = log();
-    const facts: StoreHealth['details'] = { ...details, reachable };
+    const facts: Readonly<Record<string, Fact>> = { ...details, reachable };
     return { kind: String(facts['kind']), value: numberOf(facts[member] ?? null) };
   };
   for (const { name, help, member } of LOG_GAUGES) {
@@ -233,7 +243,7 @@ function registerLog(registers: Registry[], log: Gauges['log']): void {
 }
 
 /** Truth as 1 and 0, an instant as seconds. */
-function numberOf(value: string | number | boolean | null): number | null {
+function numberOf(value: Fact): number | null {
   if (value === null) return null;
   return typeof value === 'string' ? Date.parse(value) / 1_000 : Number(value);
 }

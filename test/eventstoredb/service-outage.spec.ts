@@ -1,8 +1,17 @@
 import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { ServerProcess } from '../support/eventstoredb/server-process.js';
 import { ask, type Answer, type ProblemBody, type ReceiptBody } from '../support/http.js';
-import { cleanUp, startService, temporaryFolder, type Service } from '../support/service.js';
+import {
+  cleanUp,
+  launched,
+  plainEnvironment,
+  programs,
+  startService,
+  temporaryFolder,
+  type Service,
+} from '../support/service.js';
 
 /* The service and its log are processes of their own; the log goes away and comes back. */
 
@@ -152,4 +161,24 @@ describe.each(OUTAGES)('a log that was $id', ({ id, code, goAway, comeBack }) =>
     expect(told).toMatchObject({ reachable: true, leaderKnown: true });
     expect(told['reconnects']).toBeGreaterThan(0);
   });
+});
+
+describe('an address that can not be right', () => {
+  it.each(['main.js', 'cli/main.js serve', 'cli/main.js replay'])(
+    'ends %s with 2, in one line that names the setting and shows no secret',
+    async (line) => {
+      const [program = '', ...args] = line.split(' ');
+      const env = {
+        ...plainEnvironment(),
+        SHIPSLOG_EVENT_STORE: 'esdb://ops:secret@db?tls=maybe',
+      };
+      const path = join(await programs(), 'dist', program);
+      const { ended, said } = launched(spawn(process.execPath, [path, ...args], { env }));
+      expect(await ended).toBe(2);
+      expect(said()).toMatch(
+        /^shipslog: SHIPSLOG_EVENT_STORE is not right: .*tls is true or false\n$/,
+      );
+      expect(said()).not.toContain('secret');
+    },
+  );
 });
