@@ -30,7 +30,11 @@ _shipslog() {
 }
 compdef _shipslog shipslog`,
   fish: `# fish completion of shipslog; add to ~/.config/fish/config.fish:  shipslog completion fish | source
-complete -c shipslog -a '(shipslog complete fish "" -- (commandline -cp) 2>/dev/null)'`,
+function __shipslog_complete
+  set -l candidates (shipslog complete fish "" -- (commandline -cp) 2>/dev/null)
+  set -q candidates[1]; and printf '%s\\n' $candidates; or __fish_complete_path (commandline -ct)
+end
+complete -c shipslog -f -a '(__shipslog_complete)'`,
 };
 
 /** Adds the verb that prints the script of a shell, and the hidden one that the script asks. */

@@ -6,8 +6,10 @@ import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { Client } from '../../src/client/client.js';
 import { serviceVerbs } from '../../src/verbs.js';
 import { shipslog, type Ran } from '../support/command-line.js';
+import { hasProgram } from '../support/page-shell.js';
 import { commandOf, environmentOf, startRunner, type Runner } from '../support/runner.js';
 import { cleanUp, startService, temporaryFolder, type Service } from '../support/service.js';
+import { startOnTerminal } from '../support/terminal.js';
 
 /** Programs are compiled when they start, and the machine may be busy. */
 jest.setTimeout(60_000);
@@ -229,6 +231,16 @@ describe('the help', () => {
   });
 });
 
+const CTRL_U = '\u0015';
+
+/** A test in a shell that this machine may lack; then it is told and left out, but not by .ci/run. */
+function within(shell: string): typeof it | typeof it.skip {
+  const isRequired = process.env['CI'] !== undefined || process.env['REQUIRE_TOOLS'] === '1';
+  if (hasProgram(shell) || isRequired) return it;
+  process.stderr.write(`NOT RUN: completion in ${shell}, since there is no ${shell} here\n`);
+  return it.skip;
+}
+
 describe('completion', () => {
   let url: string;
   let folder: string;
@@ -287,11 +299,17 @@ describe('completion', () => {
     expect(out).toContain(`shipslog complete ${shell}`);
   });
 
-  it('completes in a real bash, also behind a colon', async () => {
+  /** The environment of a shell that finds the command line on its path. */
+  const shellEnvironment = async (): Promise<NodeJS.ProcessEnv> => {
     const program = join(folder, 'shipslog');
     const command = (await commandOf([])).map((word) => `'${word}'`).join(' ');
     await writeFile(program, `#!/bin/sh\nexec ${command} "$@"\n`);
     await chmod(program, 0o755);
+    const environment = environmentOf({ args: [], folder, url });
+    return { ...environment, HOME: folder, PATH: `${folder}:${environment['PATH'] ?? ''}` };
+  };
+
+  it('completes in a real bash, also behind a colon', async () => {
     const script = `
       source <(shipslog completion bash)
       complete_line() {
@@ -300,9 +318,41 @@ describe('completion', () => {
       }
       complete_line 'shipslog get wo' shipslog get wo
       complete_line 'shipslog get web:e' shipslog get web : e`;
-    const environment = environmentOf({ args: [], folder, url });
-    const env = { ...environment, PATH: `${folder}:${environment['PATH'] ?? ''}` };
+    const env = await shellEnvironment();
     const { stdout } = await promisify(execFile)('bash', ['-c', script], { env });
     expect(stdout).toBe('worker \neu \n');
+  });
+
+  within('fish')('completes in a real fish, also behind a colon', async () => {
+    const script = `shipslog completion fish | source
+      for line in 'shipslog get wo' 'shipslog get web:e' 'shipslog run --deployment web:' \\
+        'shipslog import fil'
+        complete --do-complete $line
+      end`;
+    const env = await shellEnvironment();
+    await writeFile(join(folder, 'file.ndjson'), '');
+    const args = ['--no-config', '-c', script];
+    const { stdout } = await promisify(execFile)('fish', args, { env, cwd: folder });
+    expect(stdout.split('\n')).toEqual([
+      'worker\tpending',
+      'web:eu\tpending',
+      'web:eu\tpending',
+      expect.stringMatching(/^file\.ndjson/),
+      '',
+    ]);
+  });
+
+  within('zsh')('completes in a real zsh, also behind a colon', async () => {
+    const shell = startOnTerminal('exec zsh -f -i', await shellEnvironment());
+    shell.type(
+      `PS1='$ '; autoload -Uz compinit; compinit -D; source <(shipslog completion zsh); echo re''ady\n`,
+    );
+    await shell.saying(/ready\r\n/);
+    shell.type('shipslog get wo\t');
+    await shell.saying(/get worker/);
+    shell.type(`${CTRL_U}shipslog get web:\t`);
+    await shell.saying(/get web:eu/);
+    shell.type(`${CTRL_U}exit\n`);
+    expect(await shell.ended).toBe(0);
   });
 });

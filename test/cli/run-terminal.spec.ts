@@ -1,30 +1,17 @@
-import { spawn } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { Client } from '../../src/client/client.js';
-import { commandOf, environmentOf, saying } from '../support/runner.js';
-import {
-  cleanUp,
-  launched,
-  startService,
-  temporaryFolder,
-  type Ending,
-} from '../support/service.js';
+import { commandOf, environmentOf } from '../support/runner.js';
+import { cleanUp, startService, temporaryFolder } from '../support/service.js';
+import { startOnTerminal, type OnTerminal } from '../support/terminal.js';
 
 /** Programs are compiled when they start, and the machine may be busy. */
 jest.setTimeout(60_000);
 
 const IN_MEMORY = { SHIPSLOG_EVENT_STORE: 'memory:', SHIPSLOG_READ_MODELS: 'memory:' };
 const CTRL_C = '\u0003';
-
-/** A program on a terminal of its own, as `script` of util-linux makes one on any Debian. */
-interface OnTerminal {
-  readonly ended: Promise<Ending>;
-  said(): string;
-  saying(pattern: RegExp): Promise<void>;
-  type(keys: string): void;
-}
+const CTRL_Z = '\u001a';
 
 describe('on a terminal, shipslog run', () => {
   let folder: string;
@@ -38,23 +25,8 @@ describe('on a terminal, shipslog run', () => {
   });
   afterAll(cleanUp);
 
-  /** Runs a command line of the shell on a terminal. */
-  const onTerminal = (line: string): OnTerminal => {
-    const args = ['--quiet', '--return', '--flush', '--command', line, '/dev/null'];
-    const environment = {
-      ...environmentOf({ args: [], folder, url }),
-      TERM: 'xterm',
-      SHELL: '/bin/sh',
-    };
-    const child = spawn('script', args, { env: environment, stdio: ['pipe', 'pipe', 'pipe'] });
-    const { said, ended } = launched(child);
-    return {
-      ended,
-      said,
-      saying: (pattern) => saying(child, said, pattern),
-      type: (keys) => void child.stdin.write(keys),
-    };
-  };
+  const onTerminal = (line: string): OnTerminal =>
+    startOnTerminal(line, environmentOf({ args: [], folder, url }));
   const runLine = async (deploymentId: string, command: string): Promise<string> => {
     const flags = ['run', '--quiet', '--create', '--deployment', deploymentId, '--'];
     return ['exec', ...(await commandOf(flags)), command].join(' ');
@@ -89,6 +61,29 @@ describe('on a terminal, shipslog run', () => {
       exitCode: 130,
       code: 'SIGINT',
     });
+  });
+
+  it('stops with its command on Ctrl-Z, and both go on with fg', async () => {
+    const gate = join(folder, 'gate');
+    const command = await scriptOf(
+      'job',
+      `echo working; until [ -e ${gate} ]; do sleep 0.05; done; echo worked; exit 3`,
+    );
+    const line = (await runLine('job', command)).replace(/^exec /, '');
+    const shell = onTerminal('exec bash --norc --noprofile -i');
+    shell.type(`PS1='$ '; ${line}; echo "code $?"\n`);
+    await shell.saying(/working\r\n/);
+    shell.type(CTRL_Z);
+    await shell.saying(/\[1\]\+ +Stopped/);
+    // Nobody runs now: neither the command, which could end, nor who would tell of it.
+    await writeFile(gate, '');
+    expect(await attemptOf('job')).toMatchObject({ state: 'running' });
+    expect(shell.said()).not.toContain('worked');
+    shell.type('fg; echo "then $?"\n');
+    await shell.saying(/worked\r\n[\s\S]*then 3\r\n/);
+    expect(await attemptOf('job')).toMatchObject({ state: 'failed', exitCode: 3 });
+    shell.type('exit\n');
+    expect(await shell.ended).toBe(0);
   });
 
   it.each<readonly [string, string, string, RegExp]>([
