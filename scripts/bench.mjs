@@ -8,6 +8,7 @@ const ALL = [
   'time-travel',
   'http',
   'eventstoredb',
+  'postgres',
   'cli',
 ];
 const [name, ...rest] = process.argv.slice(2);

@@ -228,9 +228,10 @@ export function keyOfRow(table: Table, row: Row): RowKey {
 type RowCheck = (row: Row, before: Row | null, key: RowKey) => void;
 
 function rowCheckOf(table: Table): RowCheck {
+  const isSearched = (name: string): boolean => table.indexes.some((index) => index.includes(name));
   const columns = Object.entries(table.columns).map(([name, { type, nullable }]) => ({
     name,
-    fits: FITS[type],
+    fits: type === 'json' && isSearched(name) ? isStorableJson : FITS[type],
     nullable: nullable === true,
   }));
   return (row, before, key) => {
@@ -252,6 +253,14 @@ type WellFormable = string & { isWellFormed(): boolean };
 /** Databases differ in what they make of a NUL or of half a surrogate pair: none gives it back as it was. */
 function isStorable(text: string): boolean {
   return (text as WellFormable).isWellFormed() && !text.includes('\0');
+}
+
+/** A document that is searched is kept in parts, each of which has to be storable; others stay as they are. */
+function isStorableJson(value: unknown): boolean {
+  if (typeof value === 'string') return isStorable(value);
+  if (typeof value !== 'object' || value === null) return value !== undefined;
+  const members = Object.entries(value) as readonly (readonly [string, unknown])[];
+  return members.every(([name, member]) => isStorable(name) && isStorableJson(member));
 }
 
 const FITS: Readonly<Record<ColumnType, (value: unknown) => boolean>> = {

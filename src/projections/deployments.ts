@@ -42,6 +42,7 @@ export const deployments = defineProjection<DeploymentRow>({
     ['state', 'position'],
     ['environment', 'position'],
     ['attemptState'],
+    ['labels'],
     // Counting by state reads this index alone, which is a hundredth of the table.
     ['state', 'archived'],
   ],

@@ -277,13 +277,14 @@ describe('projector in trouble', () => {
       expect(await here.rows(odd)).toEqual([{ id: 'd1', count: 3 }]);
     });
 
-    test('text that databases change is poison, not a row that lies', async () => {
-      const { position } = await new Story('d1').created({ name: 'nul \0' }).saveTo(here.store);
+    test.each([
+      [{ name: 'nul \0' }, 'column searchText cannot hold "d1\\nnul \\u0000"'],
+      [{ labels: { half: '\ud800' } }, 'column labels cannot hold object'],
+    ])('text that databases change is poison, not a row that lies: %j', async (data, problem) => {
+      const { position } = await new Story('d1').created(data).saveTo(here.store);
       await projector.start();
       await projector.waitFor(position, 1000);
-      expect(await here.readModels.parked()).toMatchObject([
-        { table: 'deployments', problem: 'column searchText cannot hold "d1\\nnul \\u0000"' },
-      ]);
+      expect(await here.readModels.parked()).toMatchObject([{ table: 'deployments', problem }]);
     });
 
     test('a rebuild gives parked streams another try', async () => {

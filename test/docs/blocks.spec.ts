@@ -52,6 +52,7 @@ describe('a block of the documents', () => {
       'CONTRIBUTING.md: a form',
       'docs/STYLE.md: a form',
       'docs/STYLE.md: a form',
+      'docs/explanation/read-model-queries.md: it takes minutes',
       'docs/how-to/eventstoredb.md: it needs Docker',
       'docs/how-to/eventstoredb.md: it needs Docker',
       'docs/how-to/eventstoredb.md: it needs a server',
