@@ -66,10 +66,13 @@ export async function deploymentsThen(
     ...newestFirst({ limit, before }, state === undefined ? [] : [{ column: 'to', is: state }]),
     latest: lastBy(moment),
   });
-  return rows.map(({ from: _, to, occurredAt, ...row }) => ({
-    ...row,
+  return rows.map(({ deploymentId, from: _, to, occurredAt, recordedAt, position, ...row }) => ({
+    deploymentId,
     state: to,
     since: occurredAt,
+    recordedAt,
+    ...row,
+    position,
   }));
 }
 
