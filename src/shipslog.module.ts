@@ -36,9 +36,9 @@ import { closeStores, openStores, type Stores } from './stores.js';
 
 /** What a host may set; what is absent has the defaults of the settings. The environment is not read. */
 export interface ShipslogOptions {
-  /** `sqlite:<file>` or `memory:`. In memory under test, `sqlite:./data/events.db` otherwise. */
+  /** `sqlite:<file>`, `memory:` or `esdb://…`. In memory under test, `sqlite:./data/events.db` otherwise. */
   readonly eventStore?: string;
-  /** As `eventStore`; `sqlite:./data/read-models.db`. */
+  /** `sqlite:<file>`, `memory:` or `postgres://…`; in memory under test, `sqlite:./data/read-models.db` otherwise. */
   readonly readModels?: string;
   /** More scopes beside `full`, `configure` and `teardown`. */
   readonly scopes?: Readonly<Record<string, ScopeKind>>;

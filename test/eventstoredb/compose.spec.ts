@@ -3,7 +3,7 @@ import { describe, expect, it } from '@jest/globals';
 import { Ajv } from 'ajv';
 import { parse } from 'yaml';
 import { parseConnectionString } from '../../src/adapters/eventstoredb/connection-string.js';
-import { SETTINGS } from '../../src/settings.js';
+import { readSettings, SETTINGS } from '../../src/settings.js';
 
 /*
  * docker-compose.yml, without an engine: its form, and that what one part names is there in another.
@@ -148,7 +148,28 @@ describe('docker-compose.yml', () => {
       const published = services.flatMap(([, { ports = [] }]) =>
         ports.map((port) => `localhost:${String(port.split(':')[1])}`),
       );
-      expect(hosts.filter((host) => !published.includes(host))).toEqual([]);
+      const tables = service.environment?.['SHIPSLOG_READ_MODELS'] ?? '';
+      // As it is when nothing is set outside.
+      const { protocol, host } = new URL(tables.replace(/\$\{\w+:-(\w+)\}/, '$1'));
+      expect(protocol).toBe('postgres:');
+      expect([...hosts, host].filter((each) => !published.includes(each))).toEqual([]);
+    },
+  );
+
+  it('lets no two processes of the service listen on one port', () => {
+    const inCluster = services.filter(([name]) => name.startsWith('shipslog-cluster'));
+    const ports = inCluster.map(([, { environment }]) => environment?.['SHIPSLOG_PORT'] ?? '3000');
+    expect(ports).toEqual(['3000', '3001']);
+  });
+
+  it.each(services.filter(([name]) => name.startsWith('shipslog')))(
+    '%s has settings that the service takes',
+    (_, { environment = {} }) => {
+      const given: Record<string, string> = {};
+      for (const [name, value] of Object.entries(environment)) {
+        given[name] = value.replaceAll(/\$\{\w+:-(\w+)\}/g, '$1');
+      }
+      expect(() => readSettings(given)).not.toThrow();
     },
   );
 });
