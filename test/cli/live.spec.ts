@@ -213,7 +213,7 @@ describe('the demo', () => {
     expect(await demo.ended).toBe(130);
     const list = await shipslog(['list', '--limit', '1'], { environment: { SHIPSLOG_URL: url } });
     expect(list.err).toMatch(/^DEMO data/);
-  });
+  }, 120_000);
 });
 
 describe('the help', () => {

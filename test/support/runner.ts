@@ -67,7 +67,8 @@ export function environmentOf({ folder, url, environment }: Launch): NodeJS.Proc
   };
 }
 
-const SAYING_MS_MAX = 30_000;
+/** On a busy machine the demo alone takes most of it. */
+const SAYING_MS_MAX = 55_000;
 
 /** Resolves when a process has written something like this; fails with all that it said. */
 export function saying(child: ChildProcess, said: () => string, pattern: RegExp): Promise<void> {
