@@ -47,7 +47,7 @@ export async function createHttpApplication(
 }
 
 function apiServices(runtime: ShipslogRuntime): ApiServices & OnApplicationShutdown {
-  const { answers, clock, commands, projector, tail } = runtime;
+  const { answers, clock, commands, parked, projector, tail } = runtime;
   const { store } = runtime.stores;
   const metrics = startMetrics({
     deploymentsByState: async () => ({ ...(await answers.countByState(CountByState.of({}))) }),
@@ -57,6 +57,7 @@ function apiServices(runtime: ShipslogRuntime): ApiServices & OnApplicationShutd
   return {
     clock,
     commands,
+    parked,
     projector,
     tail,
     store,

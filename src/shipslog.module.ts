@@ -21,6 +21,7 @@ import { COMMANDS, Heartbeat, type BusCommand, type CommandName } from './applic
 import { CommandPath, type HeartbeatReceipt } from './application/handle.js';
 import { chance } from './application/ids.js';
 import { LeaseWatch } from './application/lease-watch.js';
+import { ParkedStreams } from './application/parked-streams.js';
 import { Projector } from './application/projector.js';
 import { GetDeployment, GetStateAt } from './application/queries.js';
 import { Reaper } from './application/reaper.js';
@@ -79,6 +80,7 @@ export class ShipslogRuntime
   readonly commands: CommandPath;
   readonly answers: Answers;
   readonly projector: Projector;
+  readonly parked: ParkedStreams;
   readonly tail: Tail;
   readonly #watch: LeaseWatch;
   readonly #reaper: Reaper;
@@ -104,6 +106,8 @@ export class ShipslogRuntime
       owner: `${hostname()}/${String(process.pid)}`,
       folds: settings.roles.has('projector'),
     });
+    const act = (): Promise<void> => this.projector.doWhatIsAsked();
+    this.parked = new ParkedStreams({ readModels, journal, clock, act });
     const visibility = this.projector;
     this.answers = new Answers({ store, readModels, leases, commands, visibility, defaults });
     this.#reaper = new Reaper({ commands, readModels, leases: watch, clock, defaults, intervalMs });

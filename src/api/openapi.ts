@@ -1,5 +1,5 @@
 /** The OpenAPI 3.1 document, made from the tables that the routes, the commands and the codes are made of. */
-import { COMMANDS, Heartbeat } from '../application/commands.js';
+import { COMMANDS } from '../application/commands.js';
 import { fieldsOf, type Field, type FieldsClass, type JsonSchema } from '../application/fields.js';
 import { ID_PATTERN } from '../domain/event-schema.js';
 import { NDJSON_TYPE } from './accept.js';
@@ -123,6 +123,7 @@ function operation(route: Route): Json {
 }
 
 function tagOf({ does, path }: Route): string {
+  if (path.startsWith('/v1/projections')) return 'projections';
   if (does === 'service' && !path.startsWith('/v1/deployments')) return 'service';
   return path.includes('/attempts') ? 'attempts' : 'deployments';
 }
@@ -148,7 +149,7 @@ function parametersOf(route: Route): readonly Json[] {
     case 'stream':
       return [...queryParameters(route.parameters), ...headersFor(['lastEventId'], route)];
     case 'service':
-      return route.answers === 'Heartbeat' ? headersFor(['actor', 'traceparent'], route) : [];
+      return route.body === undefined ? [] : headersFor(['actor', 'traceparent'], route);
   }
 }
 
@@ -191,8 +192,8 @@ function bodySchemaOf(route: Route): JsonSchema | null {
     const optional = route.command === 'CreateDeployment' ? ['deploymentId'] : [];
     return objectOf(COMMANDS[route.command], { hidden, optional });
   }
-  const isHeartbeat = route.does === 'service' && route.answers === 'Heartbeat';
-  return isHeartbeat ? objectOf(Heartbeat, { hidden: pathParametersOf(route.path) }) : null;
+  const body = route.does === 'service' ? route.body : undefined;
+  return body === undefined ? null : objectOf(body, { hidden: pathParametersOf(route.path) });
 }
 
 /** Members that a body does not hold, and that it may leave out though the command needs them. */

@@ -218,6 +218,19 @@ const Projection = object({
   ),
 });
 
+const Parked = object({
+  projection: text,
+  deploymentId: text,
+  revision: told(decimal, 'Of the first event that could not be folded.'),
+  position: decimal,
+  problem: text,
+  parkedAt: instant,
+  state: oneOf(['waiting', 'skipped', 'retrying', 'folded']),
+  decidedBy: orNull(actor),
+  decidedAt: orNull(instant),
+  reason: orNull(text),
+});
+
 const Problem = {
   ...object(
     {
@@ -286,6 +299,8 @@ export const SCHEMAS = {
   }),
   Projection,
   ProjectionPage: object({ items: list(ref('Projection')) }),
+  Parked,
+  ParkedPage: object({ items: list(ref('Parked')) }),
   Health: object(
     { status: oneOf(['live', 'ready', 'degraded', 'unavailable']) },
     {

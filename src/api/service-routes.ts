@@ -1,4 +1,7 @@
 /** Routes about the service itself, as data. */
+import { Heartbeat } from '../application/commands.js';
+import type { FieldsClass } from '../application/fields.js';
+import { RetryParked, SkipParked } from '../application/parked-streams.js';
 import { ATTEMPT, type RouteOptions } from './paths.js';
 
 const JSON_TYPE = 'application/json';
@@ -9,7 +12,16 @@ export interface ServiceRoute extends RouteOptions {
   /** Media type of the answer. */
   readonly makes: string;
   /** Name of the schema of a JSON answer, where it has one. */
-  readonly answers?: 'Heartbeat' | 'Lifecycle' | 'ProjectionPage' | 'Projection' | 'Health';
+  readonly answers?:
+    | 'Heartbeat'
+    | 'Lifecycle'
+    | 'ProjectionPage'
+    | 'Projection'
+    | 'ParkedPage'
+    | 'Parked'
+    | 'Health';
+  /** The members of its body, where it takes one. */
+  readonly body?: FieldsClass;
   readonly success: 200 | 202 | 302;
 }
 
@@ -22,6 +34,7 @@ export const SERVICE_ROUTES = [
     path: `${ATTEMPT}/heartbeat`,
     makes: JSON_TYPE,
     answers: 'Heartbeat',
+    body: Heartbeat,
     success: 200,
     doc: 'A sign of life of a runner: extends the lease, and tells whether to stop.',
   },
@@ -63,6 +76,38 @@ export const SERVICE_ROUTES = [
     answers: 'Projection',
     success: 202,
     doc: 'Builds a read model anew beside the live one, which serves meanwhile.',
+  },
+  {
+    does: 'service',
+    name: 'listParked',
+    method: 'GET',
+    path: '/v1/projections/{name}/parked',
+    makes: JSON_TYPE,
+    answers: 'ParkedPage',
+    success: 200,
+    doc: 'The deployments that a read model had to leave out from an event on that it cannot fold.',
+  },
+  {
+    does: 'service',
+    name: 'retryParked',
+    method: 'POST',
+    path: '/v1/projections/{name}/parked/{deploymentId}/retry',
+    makes: JSON_TYPE,
+    answers: 'Parked',
+    body: RetryParked,
+    success: 202,
+    doc: 'Tries again to fold a deployment that was left out. Noted in the audit journal.',
+  },
+  {
+    does: 'service',
+    name: 'skipParked',
+    method: 'POST',
+    path: '/v1/projections/{name}/parked/{deploymentId}/skip',
+    makes: JSON_TYPE,
+    answers: 'Parked',
+    body: SkipParked,
+    success: 200,
+    doc: 'Leaves a deployment out for good, so that it harms no health. Noted in the audit journal.',
   },
   {
     does: 'service',

@@ -3,16 +3,18 @@ import { Controller, Inject } from '@nestjs/common';
 import { Heartbeat } from '../application/commands.js';
 import { instanceOf } from '../application/fields.js';
 import { lifecycle, lifecycleSvg } from '../application/lifecycle.js';
+import { RetryParked, SkipParked } from '../application/parked-streams.js';
 import type { ProjectionStatus } from '../application/projection-status.js';
 import { Refused } from '../application/refused.js';
 import { invalidBody } from '../domain/decision.js';
+import type { Actor, JsonObject } from '../domain/event-schema.js';
 import { chosenType } from './accept.js';
 import { addressed } from './addressed.js';
 import { JSON_UTF8, serveRoutes, type Answer } from './answer.js';
 import { readBody } from './body.js';
 import { DOCS_PAGE, docsFile } from './docs.js';
 import type { HttpRequest } from './exchange.js';
-import { callerOf } from './headers.js';
+import { callerOf, envelopeOf } from './headers.js';
 import { toJson, withDecimals } from './json.js';
 import { openApiDocument } from './openapi.js';
 import { readQuery } from './parameters.js';
@@ -39,7 +41,7 @@ export class ServiceController {
 }
 serveRoutes(ServiceController, SERVICE_ROUTES);
 
-const HEARTBEAT_MEMBERS = new Set(['leaseToken', 'progress']);
+const ANONYMOUS: Actor = { id: 'anonymous', kind: 'service' };
 
 /** One method for each route about the service. */
 class ServiceAnswers implements Record<
@@ -54,9 +56,7 @@ class ServiceAnswers implements Record<
   }
 
   async heartbeat(request: HttpRequest): Promise<Answer> {
-    const body = readBody(request.body as Buffer | undefined);
-    const unknown = Object.keys(body).filter((name) => !HEARTBEAT_MEMBERS.has(name));
-    if (unknown.length > 0) throw notMembers(unknown);
+    const body = membersOf(request, ['leaseToken', 'progress']);
     const { clock, commands } = this.#services;
     const path = addressed(request, clock);
     const members = { ...body, ...callerOf(request), ...path.ids };
@@ -76,16 +76,25 @@ class ServiceAnswers implements Record<
   }
 
   async rebuildProjection(request: HttpRequest): Promise<Answer> {
-    const unknown = Object.keys(readBody(request.body as Buffer | undefined));
-    if (unknown.length > 0) throw notMembers(unknown);
-    const { name = '' } = request.params as Readonly<Record<string, string>>;
+    membersOf(request, []);
     const { projector } = this.#services;
-    if (!(await projector.askRebuild(name))) {
-      const known = (await projector.status()).map((projection) => projection.name).join(', ');
-      throw httpProblem('PROJECTION_NOT_FOUND', { detail: `the projections are ${known}` });
-    }
+    const { name } = await this.#projection(request);
+    await projector.askRebuild(name);
     const status = (await projector.status()).find((projection) => projection.name === name);
     return json(status ?? {}, 202);
+  }
+
+  async listParked(request: HttpRequest): Promise<Answer> {
+    const { name } = await this.#projection(request);
+    return json({ items: (await this.#services.parked.list(name)).map(withDecimals) });
+  }
+
+  retryParked(request: HttpRequest): Promise<Answer> {
+    return this.#decideParked(request, RetryParked, 202);
+  }
+
+  skipParked(request: HttpRequest): Promise<Answer> {
+    return this.#decideParked(request, SkipParked, 200);
   }
 
   isLive(): Answer {
@@ -139,6 +148,32 @@ class ServiceAnswers implements Record<
   showStart(): Answer {
     return { status: 302, type: 'text/plain', body: '', headers: { location: 'docs' } };
   }
+
+  async #decideParked(
+    request: HttpRequest,
+    kind: typeof RetryParked | typeof SkipParked,
+    status: number,
+  ): Promise<Answer> {
+    const decision = instanceOf<RetryParked | SkipParked>(kind, membersOf(request, ['reason']));
+    const { commandId = request.id, actor = ANONYMOUS } = envelopeOf(request);
+    const { name: projection } = await this.#projection(request);
+    const { deploymentId = '' } = request.params as Readonly<Record<string, string>>;
+    const asked = { projection, deploymentId, decision, actor, commandId };
+    const parked = await this.#services.parked.decide(asked);
+    if (parked !== null) return json(withDecimals(parked), status);
+    const detail = `${projection} did not leave out ${deploymentId.slice(0, 128)}: GET /v1/projections/${projection}/parked lists those that it did`;
+    throw httpProblem('PARKED_NOT_FOUND', { detail });
+  }
+
+  /** The projection of the path. Refuses PROJECTION_NOT_FOUND. */
+  async #projection(request: HttpRequest): Promise<ProjectionStatus> {
+    const { name } = request.params as Readonly<Record<string, string>>;
+    const all = await this.#services.projector.status();
+    const found = all.find((projection) => projection.name === name);
+    if (found !== undefined) return found;
+    const known = all.map((projection) => projection.name).join(', ');
+    throw httpProblem('PROJECTION_NOT_FOUND', { detail: `the projections are ${known}` });
+  }
 }
 
 interface Reason {
@@ -156,6 +191,14 @@ function complaintsOf({ name, status, lastError, parked }: ProjectionStatus): re
       : [{ part, problem: `${parked} streams are parked: an event of each cannot be folded` }]),
     ...(status === 'stopped' ? [{ part, problem: 'is not followed by this process' }] : []),
   ];
+}
+
+/** The members of a body that may hold these. Refuses INVALID_BODY. */
+function membersOf(request: HttpRequest, names: readonly string[]): JsonObject {
+  const body = readBody(request.body as Buffer | undefined);
+  const unknown = Object.keys(body).filter((name) => !names.includes(name));
+  if (unknown.length > 0) throw notMembers(unknown);
+  return body;
 }
 
 function notMembers(names: readonly string[]): Refused {

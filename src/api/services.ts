@@ -1,5 +1,6 @@
 import type { Freshness } from '../application/freshness.js';
 import type { CommandPath } from '../application/handle.js';
+import type { ParkedStreams } from '../application/parked-streams.js';
 import type { Projector } from '../application/projector.js';
 import type { Tail } from '../application/tail.js';
 import type { Clock } from '../ports/clock.js';
@@ -10,6 +11,7 @@ export interface ApiServices {
   readonly clock: Clock;
   readonly commands: Pick<CommandPath, 'heartbeat'>;
   readonly projector: Pick<Projector, 'status' | 'askRebuild' | 'isCaughtUp'>;
+  readonly parked: Pick<ParkedStreams, 'list' | 'decide'>;
   readonly store: Pick<EventStore, 'health'>;
   readonly freshness: Pick<Freshness, 'staleSeconds'>;
   readonly tail: Pick<Tail, 'beginning' | 'follow'>;

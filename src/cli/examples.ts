@@ -30,6 +30,13 @@ const EXAMPLES: Readonly<Record<string, readonly [string, string]>> = {
   attempt: ['attempt web', 'attempt web first --json'],
   history: ['history web', 'history web --jsonl'],
   transitions: ['transitions --to unknown', 'transitions --deployment-id web --json'],
+  projections: ['projections', 'projections --json'],
+  retry: ['retry deployments web', "retry deployments web --reason 'version 1.4 knows it'"],
+  skip: [
+    "skip deployments web --reason 'a test of last year'",
+    "skip transitions web --reason 'torn down since' --actor human:alice",
+  ],
+  parked: ['parked deployments', 'parked deployments --json'],
   count: ['count', 'count --at 2026-01-01T12:00:00Z --json'],
   diff: ['diff 2026-01-01T12:00:00Z', 'diff -7d -24h --json'],
 };

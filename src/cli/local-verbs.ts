@@ -110,7 +110,7 @@ function addImport(program: Command, context: LocalContext): void {
   const command = verb(
     program,
     'import',
-    'Append the events of an export to the log; a repeat adds nothing.',
+    'Append the events of an export, or of a table whose states were never advanced; a repeat adds nothing.',
   )
     .argument('[file]', 'what export has written')
     .option(

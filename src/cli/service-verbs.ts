@@ -84,7 +84,7 @@ function addCommandFlags(command: Command, { needsRevision }: Verb): void {
 }
 
 function argumentName(name: string): string {
-  return name.replace(/Id$/, '');
+  return name === 'name' ? 'projection' : name.replace(/Id$/, '');
 }
 
 /** A verb with what was said on the command line. */

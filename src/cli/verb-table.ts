@@ -73,7 +73,9 @@ interface Parameter {
 }
 
 const JSON_TYPE = 'application/json';
-const TAGS: ReadonlySet<string> = new Set(['deployments', 'attempts']);
+const TAGS: ReadonlySet<string> = new Set(['deployments', 'attempts', 'projections']);
+/** Done on the stores of the settings, with progress, by a verb of its own. */
+const ELSEWHERE: ReadonlySet<string> = new Set(['rebuildProjection']);
 /** Where the first word of an operation says too little. */
 const WORDS: Readonly<Record<string, string>> = { markUnknown: 'unknown', listChanges: 'diff' };
 
@@ -83,7 +85,9 @@ export function verbTable({ paths, components }: ApiDocument): readonly Verb[] {
   return Object.entries(paths).flatMap(([path, methods]) =>
     Object.entries(methods).flatMap(([method, operation]) => {
       const answer = answerOf(operation);
-      if (answer === null || !operation.tags.some((tag) => TAGS.has(tag))) return [];
+      const isOurs =
+        operation.tags.some((tag) => TAGS.has(tag)) && !ELSEWHERE.has(operation.operationId);
+      if (answer === null || !isOurs) return [];
       const schema = components.schemas[answer];
       const isList = schema?.properties?.['items'] !== undefined;
       const isCommand = operation.parameters.some((each) => refersTo(each, 'idempotencyKey'));

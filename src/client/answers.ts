@@ -274,6 +274,25 @@ export type Projection = {
 };
 /** What the interface calls ProjectionPage. */
 export type ProjectionPage = { readonly items: readonly Projection[] };
+/** What the interface calls Parked. */
+export type Parked = {
+  readonly projection: string;
+  readonly deploymentId: string;
+  /** Of the first event that could not be folded. */
+  readonly revision: string;
+  readonly position: string;
+  readonly problem: string;
+  readonly parkedAt: string;
+  readonly state: 'waiting' | 'skipped' | 'retrying' | 'folded';
+  readonly decidedBy: {
+    readonly id: string;
+    readonly kind: 'human' | 'service' | 'runner' | 'system';
+  } | null;
+  readonly decidedAt: string | null;
+  readonly reason: string | null;
+};
+/** What the interface calls ParkedPage. */
+export type ParkedPage = { readonly items: readonly Parked[] };
 /** An error, as RFC 9457 says. */
 export type Problem = {
   readonly type: string;

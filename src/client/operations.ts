@@ -15,6 +15,8 @@ import type {
   Lifecycle,
   Projection,
   ProjectionPage,
+  Parked,
+  ParkedPage,
 } from './answers.js';
 
 /** What each operation takes, and what it answers. */
@@ -400,6 +402,35 @@ export interface Operations {
     readonly takes: { readonly name: string };
     readonly answers: Projection;
   };
+  /** The deployments that a read model had to leave out from an event on that it cannot fold. */
+  readonly listParked: {
+    readonly takes: { readonly name: string };
+    readonly answers: ParkedPage;
+  };
+  /** Tries again to fold a deployment that was left out. */
+  readonly retryParked: {
+    readonly takes: {
+      readonly name: string;
+      readonly deploymentId: string;
+      readonly body?: {
+        /** What was mended. */
+        readonly reason?: string;
+      };
+    };
+    readonly answers: Parked;
+  };
+  /** Leaves a deployment out for good, so that it harms no health. */
+  readonly skipParked: {
+    readonly takes: {
+      readonly name: string;
+      readonly deploymentId: string;
+      readonly body: {
+        /** Why it may be left out. */
+        readonly reason: string;
+      };
+    };
+    readonly answers: Parked;
+  };
 }
 /** Method and path of each operation; parameters of the path in braces. */
 export const OPERATIONS = {
@@ -438,6 +469,9 @@ export const OPERATIONS = {
   getLifecycle: { method: 'GET', path: '/v1/lifecycle' },
   listProjections: { method: 'GET', path: '/v1/projections' },
   rebuildProjection: { method: 'POST', path: '/v1/projections/{name}/rebuild' },
+  listParked: { method: 'GET', path: '/v1/projections/{name}/parked' },
+  retryParked: { method: 'POST', path: '/v1/projections/{name}/parked/{deploymentId}/retry' },
+  skipParked: { method: 'POST', path: '/v1/projections/{name}/parked/{deploymentId}/skip' },
 } as const satisfies Readonly<
   Record<keyof Operations, { readonly method: string; readonly path: string }>
 >;

@@ -274,7 +274,7 @@ describe('completion', () => {
 
   it('offers verbs, flags, words, shells and ids that there are', async () => {
     expect(await values('shipslog ')).toEqual(expect.arrayContaining(['open', 'run', 'verify']));
-    expect(await values('shipslog re')).toEqual(['rebuild', 'replay', 'resolve']);
+    expect(await values('shipslog re')).toEqual(['rebuild', 'replay', 'resolve', 'retry']);
     expect(await values('shipslog resolve web --a')).toEqual(['--actor', '--as']);
     expect(await values('shipslog resolve web --as ')).toEqual(['failed', 'ready', 'torn_down']);
     expect(await values('shipslog completion ')).toEqual(['bash', 'fish', 'zsh']);

@@ -6,7 +6,9 @@ import { COMMANDS } from '../../src/application/commands.js';
 import { OneOf, Text } from '../../src/application/fields.js';
 import { examplesOf } from '../../src/cli/examples.js';
 import { serviceVerbs } from '../../src/verbs.js';
+import { startApi } from '../support/api.js';
 import { shipslog, type Ran, type RunOptions } from '../support/command-line.js';
+import { Story } from '../support/events.js';
 import { cleanUp, startService, temporaryFolder } from '../support/service.js';
 
 /** The service is compiled when it starts, and the machine may be busy. */
@@ -55,7 +57,29 @@ describe('a verb that asks a service', () => {
   });
   afterAll(cleanUp);
 
-  it.each(VERBS.flatMap((verb) => examplesOf(verb).map((line) => [line, verb.name] as const)))(
+  const EXAMPLES = VERBS.flatMap((verb) =>
+    examplesOf(verb).map((line) => [line, verb.name] as const),
+  );
+  const ofParked = (verb: string): boolean => verb === 'retry' || verb === 'skip';
+
+  it.each(EXAMPLES.filter(([, verb]) => ofParked(verb)))(
+    'runs as its help says, where the read models left web out: %s',
+    async (example) => {
+      const api = await startApi({ eventStore: 'memory:' });
+      await api.app.listen(0, '127.0.0.1');
+      const { store } = api.runtime.stores;
+      const { position } = await new Story('web').created().poisoned().saveTo(store);
+      await api.runtime.projector.waitFor(position, 5000);
+      const { port } = api.app.getHttpServer().address() as AddressInfo;
+      const environment = { SHIPSLOG_URL: `http://127.0.0.1:${port}` };
+      const { code, err, out } = await run(example.replace(/^shipslog /, ''), { environment });
+      expect({ code, err }).toEqual({ code: 0, err: '' });
+      expect(out).toContain('deployment_hexed');
+      await api.close();
+    },
+  );
+
+  it.each(EXAMPLES.filter(([, verb]) => !ofParked(verb)))(
     'runs as its help says: %s',
     async (example, verb) => {
       const web = `web-${(count += 1)}`;
