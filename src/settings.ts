@@ -1,6 +1,7 @@
 /** The environment as settings: every name with its default, unit, bounds and reason. */
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
+import { nearestTo } from './application/spelling.js';
 import { SCOPE_KINDS, type ScopeKind } from './domain/event-schema.js';
 import { POLICY_BOUNDS, type PolicyDefaults } from './domain/lease.js';
 
@@ -208,22 +209,7 @@ function textOfFile(name: string, file: string | undefined): string | undefined 
 function assertKnown(name: string): void {
   const known = Object.keys(SETTINGS);
   if (known.includes(name) || known.includes(name.replace(/_FILE$/, ''))) return;
-  const [nearest] = known.toSorted((a, b) => distance(a, name) - distance(b, name));
-  throw new Error(`${name} is not a setting; did you mean ${nearest ?? 'another'}?`);
-}
-
-/** Edits between two names (Levenshtein). */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (const [i, letter] of [...a].entries()) {
-    const next = [i + 1];
-    for (const [j, other] of [...b].entries()) {
-      const substituted = (row[j] ?? 0) + (letter === other ? 0 : 1);
-      next.push(Math.min(substituted, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row.at(-1) ?? 0;
+  throw new Error(`${name} is not a setting; did you mean ${nearestTo(name, known) ?? 'another'}?`);
 }
 
 function location(text: string): Location | Wrong {

@@ -100,7 +100,6 @@ interface Place {
 /** One thing that rows tell: what they say, and the rows. */
 interface Told<T> {
   readonly value: T;
-  readonly text: string;
   readonly first: Place;
 }
 
@@ -183,8 +182,10 @@ class Backfill {
     const before = group.deployment;
     if (deployment === null) return false;
     group.deployment ??= deployment;
-    if (before !== null && before.text !== deployment.text) contradict(before, deployment);
-    return before?.text === deployment.text;
+    if (before === null) return false;
+    const isSame = saysTheSame(before, deployment);
+    if (!isSame) contradict(before, deployment);
+    return isSame;
   }
 
   /** Takes in what a row says of an attempt; the row's place, with its id. */
@@ -196,8 +197,8 @@ class Backfill {
     const { attemptId } = attempt.value;
     const before = group.attempts.get(attemptId);
     if (before === undefined) group.attempts.set(attemptId, attempt);
-    else if (before.text !== attempt.text) contradict(before, attempt);
-    else group.repeated += 1;
+    else if (saysTheSame(before, attempt)) group.repeated += 1;
+    else contradict(before, attempt);
     return own;
   }
 
@@ -311,9 +312,14 @@ function partOf(id: string | null, parts: number): number {
 
 /** What a row says, with its place; a row that can not be read is refused, and says nothing. */
 function told<T>(read: Read<T>, place: Place): Told<T> | null {
-  if (read.ok) return { value: read.value, text: JSON.stringify(read.value), first: place };
+  if (read.ok) return { value: read.value, first: place };
   place.refused ??= { why: 'unreadable', detail: read.problem };
   return null;
+}
+
+/** Whether two rows of one id say the same; their members come in one order. */
+function saysTheSame<T>({ value: one }: Told<T>, { value: other }: Told<T>): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
 }
 
 /** Two rows of one id that say different things: neither is believed, and each names the other. */

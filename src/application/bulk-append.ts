@@ -10,6 +10,8 @@ export interface Append {
 
 /** Appends that wait for the disk at the same time: they share its commits. */
 const IN_FLIGHT_MAX = 256;
+/** Their events: a store that takes 500 a second still answers each of them within its deadline of 2 s. */
+const EVENTS_IN_FLIGHT_MAX = 1_000;
 /**
  * An append of which the store did not say whether it was written is sent so many times. Each took the
  * store's whole deadline: one that is only slow under so many appends gets time, one that is gone ends it.
@@ -30,6 +32,7 @@ export class BulkAppender<A extends Append> {
   readonly #lastOf = new Map<string, Promise<void>>();
   #failure: { readonly error: unknown } | null = null;
   #added = 0;
+  #events = 0;
   #conflictAt = Infinity;
 
   constructor(
@@ -40,7 +43,7 @@ export class BulkAppender<A extends Append> {
 
   /** Sends an append off; waits only while too many are under way. @throws what the store threw. */
   async add(append: A): Promise<void> {
-    while (this.#inFlight.size >= IN_FLIGHT_MAX) await Promise.race(this.#inFlight);
+    while (this.#isFull()) await Promise.race(this.#inFlight);
     this.#throwFailure();
     const place = this.#added++;
     const { exclusive } = this.store;
@@ -49,9 +52,11 @@ export class BulkAppender<A extends Append> {
     const sent = before?.then(() => this.#append(append, place)) ?? this.#append(append, place);
     const done: Promise<void> = sent.finally(() => {
       this.#inFlight.delete(done);
+      this.#events -= append.events.length;
       if (this.#lastOf.get(append.stream) === done) this.#lastOf.delete(append.stream);
     });
     this.#inFlight.add(done);
+    this.#events += append.events.length;
     if (!exclusive) this.#lastOf.set(append.stream, done);
   }
 
@@ -59,6 +64,10 @@ export class BulkAppender<A extends Append> {
   async finish(): Promise<void> {
     await Promise.all(this.#inFlight);
     this.#throwFailure();
+  }
+
+  #isFull(): boolean {
+    return this.#inFlight.size >= IN_FLIGHT_MAX || this.#events >= EVENTS_IN_FLIGHT_MAX;
   }
 
   async #append(append: A, place: number): Promise<void> {

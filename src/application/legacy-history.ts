@@ -23,7 +23,7 @@ import { COMMANDS, type BusCommand, type CommandName } from './commands.js';
 import { instanceOf } from './fields.js';
 import { sha256 } from './ids.js';
 import type { PreparedEvent } from './lanes.js';
-import type { LegacyAttempt, LegacyDeployment } from './legacy-rows.js';
+import { shown, type LegacyAttempt, type LegacyDeployment } from './legacy-rows.js';
 import { Refused } from './refused.js';
 
 /** Why an attempt is unknown, in words. */
@@ -79,6 +79,8 @@ interface Failure {
 const LEGACY: Actor = { id: 'legacy-import', kind: 'system' };
 /** Two times of one row that are closer than this are not told apart: databases round them. */
 const ROUNDING_MS = 1_000;
+/** Evidence has 8 KiB at most; a status of a dump may have been anything. Letters. */
+const STATUS_MAX = 200;
 
 /** Derives a history. The same rows give the same ids, whenever and in whatever order they come. */
 export function derive(
@@ -203,7 +205,7 @@ function outcomeOf(
 ): Result['outcome'] | { readonly why: Undecided; readonly detail?: string } {
   const { status, meaning, exitCode, endedAt, startedAt } = attempt;
   if (status !== undefined && meaning === undefined) {
-    const detail = `its status ${JSON.stringify(status)} is not in the map (outcomes)`;
+    const detail = `its status ${shown(status)} is not in the map (outcomes)`;
     return { why: 'status_not_mapped', detail };
   }
   if (meaning === 'unknown') return { why: 'status_unknown' };
@@ -276,15 +278,8 @@ const COMMAND_OF = {
 /** What the row says, for whoever resolves it. */
 function evidenceOf(attempt: LegacyAttempt, { detail: why }: AttemptVerdict): JsonObject {
   const { openedAt, startedAt, endedAt, status, exitCode } = attempt;
-  const shortStatus = status?.slice(0, 200).toWellFormed();
-  return given({
-    why: why.slice(0, 400),
-    openedAt,
-    startedAt,
-    endedAt,
-    status: shortStatus,
-    exitCode,
-  });
+  const told = status?.slice(0, STATUS_MAX).toWellFormed();
+  return given({ why, openedAt, startedAt, endedAt, status: told, exitCode });
 }
 
 function createdOf(row: LegacyDeployment, at: Instant): Step {

@@ -255,6 +255,7 @@ function shortened(text: string): string {
   return plain.length <= REASON_MAX ? plain : `${plain.slice(0, REASON_MAX - 1).toWellFormed()}…`;
 }
 
-function shown(text: string): string {
-  return JSON.stringify(text.length > 40 ? `${text.slice(0, 40)}…` : text);
+/** A text of a dump in a few words. */
+export function shown(text: string): string {
+  return JSON.stringify(text.length > 40 ? `${text.slice(0, 40).toWellFormed()}…` : text);
 }

@@ -74,30 +74,39 @@ async function* csvRows(
   needed: Needed,
   { delimiter, escape }: LegacyMap,
 ): AsyncGenerator<SourceRow> {
-  const parser = parse({
-    ...{ delimiter, escape, bom: true, info: true },
-    ...{ relax_column_count: true, max_record_size: ROW_BYTES_MAX },
-  });
-  // What goes wrong is thrown where the rows are taken.
-  pipeline(createReadStream(file), parser, () => undefined);
   let places = needed.header === null ? null : placesOf(file, needed, needed.header);
   let width = needed.header?.length ?? 0;
   let line = 1;
   try {
-    for await (const read of parser as AsyncIterable<CsvRecord>) {
-      const { record, info } = read;
-      const isBlank = record.length === 1 && record[0] === '';
+    for await (const { record, info } of recordsOf(file, { delimiter, escape })) {
       if (places === null) {
         places = placesOf(file, needed, record);
         width = record.length;
-      } else if (!isBlank) {
+      } else if (!isBlank(record)) {
         yield { line, cells: cellsOf(record, places, width) };
       }
       line = info.lines + 1;
     }
+    if (places === null) throw usageError(`${file} is empty: not even a header names its columns`);
   } catch (error) {
     throw isCsvError(error) ? usageError(`${file}, line ${line}: ${wordsOf(error)}`) : error;
   }
+}
+
+function recordsOf(
+  file: string,
+  dialect: Pick<LegacyMap, 'delimiter' | 'escape'>,
+): AsyncIterable<CsvRecord> {
+  const parser = parse({
+    ...{ ...dialect, bom: true, info: true },
+    ...{ relax_column_count: true, max_record_size: ROW_BYTES_MAX },
+  });
+  // What goes wrong is thrown where the records are taken.
+  return pipeline(createReadStream(file), parser, () => undefined);
+}
+
+function isBlank(record: readonly string[]): boolean {
+  return record.length === 1 && record[0] === '';
 }
 
 interface CsvRecord {

@@ -28,7 +28,7 @@ export interface LegacyOptions {
 }
 
 /** How much of a dump is kept in memory at a time; a larger one is read several times. Bytes. */
-const PART_BYTES = 32 * 1024 * 1024;
+const PART_BYTES = 16 * 1024 * 1024;
 
 /** Prints a map to begin with. */
 export async function printMapExample({ terminal }: LocalContext): Promise<ExitCode> {

@@ -244,10 +244,13 @@ describe('the history of a legacy deployment', () => {
       }
       let deployment = unrecorded(SHOP.deploymentId);
       const problems: (string | null)[] = [];
+      let last = '';
       for (const command of found.commands) {
         for (const { stored, event } of command) {
           const parsed = parseEvent(stored.type, stored.data, stored.metadata);
           problems.push(parsed.ok ? illegalBecause(deployment, event) : parsed.problem);
+          if (event.metadata.occurredAt < last) problems.push(`${event.type} goes back in time`);
+          last = event.metadata.occurredAt;
           deployment = evolve(deployment, event);
         }
         problems.push(unsettledBecause(deployment));

@@ -12,7 +12,7 @@ import { startRunner } from '../support/runner.js';
 import { cleanUp, temporaryFolder } from '../support/service.js';
 
 /** The writer's thread is compiled when it starts, and the machine may be busy. */
-jest.setTimeout(120_000);
+jest.setTimeout(300_000);
 
 /** LEGACY_DEPLOYMENTS makes the dump larger (npm run test:legacy: 10,000), LEGACY_SEED another one. */
 const SIZE = Number(process.env['LEGACY_DEPLOYMENTS'] ?? 500);
@@ -248,6 +248,7 @@ describe('the import of a legacy dump', () => {
       ['deployments.ndjson'],
       /no column environment/,
     ],
+    ['a file that is empty', { 'a.csv': '' }, ['a.csv'], /a\.csv is empty/],
     [
       'two files that do not say what they are',
       { 'a.csv': '', 'b.csv': '' },
@@ -294,7 +295,7 @@ describe('the import of a legacy dump', () => {
   });
 
   it('goes on where it was killed, on SQLite and on EventStoreDB, and nothing is doubled', async () => {
-    const { deployments, attempts } = legacyDump({ seed: SEED, size: 600 });
+    const { deployments, attempts } = legacyDump({ seed: SEED, size: 300 });
     const files = { 'deployments.csv': deployments, 'attempts.csv': attempts };
     const place = await placeWith(files);
     const server = await ServerProcess.start();
