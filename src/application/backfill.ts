@@ -41,7 +41,15 @@ export interface Source {
   readonly rows: () => AsyncIterable<SourceRow>;
 }
 
-export type BackfillStep = 'read' | 'derive';
+/** How far the work is within one part; `total` null when nobody knows. */
+export interface BackfillProgress {
+  readonly step: 'read' | 'derive';
+  /** From 0. */
+  readonly part: number;
+  /** Rows read, deployments derived. */
+  readonly done: number;
+  readonly total: number | null;
+}
 
 /** What a backfill works with. */
 export interface BackfillOptions {
@@ -56,7 +64,7 @@ export interface BackfillOptions {
   readonly parts: number;
   /** Takes the reports of rows, those of one deployment together. */
   readonly onRows?: (rows: readonly RowReport[]) => Promise<void>;
-  readonly onProgress?: (step: BackfillStep, done: number, total: number | null) => void;
+  readonly onProgress?: (progress: BackfillProgress) => void;
 }
 
 /** Deployments that are compared with the log at the same time. */
@@ -117,8 +125,8 @@ class Backfill {
   readonly #reader: RowReader;
   readonly #context: LegacyContext;
   #groups = new Map<DeploymentId, Group>();
-  #rowsRead = 0;
-  #derived = 0;
+  /** Rows of the dump, once it was read to its end. */
+  #rowsTotal: number | null = null;
 
   constructor(
     private readonly options: BackfillOptions,
@@ -135,22 +143,23 @@ class Backfill {
 
   /** Brings in one part of the deployments. */
   async bring(part: number): Promise<void> {
+    const { sources, onProgress } = this.options;
     this.#groups = new Map();
-    for (const source of this.options.sources) await this.#read(source, part);
+    let done = 0;
+    for (const source of sources) {
+      for await (const row of source.rows()) {
+        await this.#take(source, row, part);
+        done += 1;
+        if (done % 1000 === 0) onProgress?.({ step: 'read', part, done, total: this.#rowsTotal });
+      }
+    }
+    this.#rowsTotal = done;
     const groups = [...this.#groups.values()];
     this.#groups.clear();
-    while (groups.length > 0) {
+    for (const total = groups.length; groups.length > 0;) {
       await this.#settle(groups.splice(-AT_ONCE));
+      onProgress?.({ step: 'derive', part, done: total - groups.length, total });
       await turn();
-    }
-  }
-
-  async #read(source: Source, part: number): Promise<void> {
-    const { onProgress } = this.options;
-    for await (const row of source.rows()) {
-      if (part === 0) this.#rowsRead += 1;
-      if (this.#rowsRead % 1000 === 0) onProgress?.('read', this.#rowsRead, null);
-      await this.#take(source, row, part);
     }
   }
 
@@ -223,7 +232,6 @@ class Backfill {
 
   /** Derives some deployments, compares them with the log, and adds what is missing. */
   async #settle(groups: readonly Group[]): Promise<void> {
-    const { onProgress } = this.options;
     const histories = await Promise.all(groups.map((group) => this.#historyOf(group)));
     for (const [n, group] of groups.entries()) {
       const history = histories[n];
@@ -231,8 +239,6 @@ class Backfill {
       else this.tally.refused();
       this.tally.repeated(group.repeated);
       await this.#report(reportsOf(group, history?.derived ?? null));
-      this.#derived += 1;
-      onProgress?.('derive', this.#derived, null);
     }
   }
 

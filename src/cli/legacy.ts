@@ -1,10 +1,11 @@
 /** Import of a dump of tables whose states were never advanced. */
 import { open, readFile, stat, type FileHandle } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
-import { backfill, type BackfillStep } from '../application/backfill.js';
+import { backfill, type BackfillProgress } from '../application/backfill.js';
 import { WHY, type BackfillReport, type RowReport } from '../application/backfill-report.js';
 import { EXAMPLE_MAP, parseLegacyMap, type LegacyMap } from '../application/legacy-map.js';
 import { STATES, type Actor } from '../domain/event-schema.js';
+import type { Clock } from '../ports/clock.js';
 import type { EventStore } from '../ports/event-store.js';
 import { EXIT, type ExitCode } from './exit-codes.js';
 import { sourcesOf } from './legacy-files.js';
@@ -50,18 +51,19 @@ export async function importLegacy(
   const bytes = sizes.reduce((sum, size) => sum + size, 0);
   const apply = options.apply === true;
   const store = await logOf(workshop, apply);
-  const progress = new Steps(terminal, workshop);
+  const parts = Math.max(1, Math.ceil(bytes / PART_BYTES));
+  const progress = new Steps(terminal, clock, parts);
   let told: FileHandle | null = null;
   try {
     // A file of that name is somebody's report already; it is never overwritten.
     told = options.report === undefined ? null : await open(options.report, 'wx', 0o600);
     const report = await backfill({
-      ...{ sources, map, store, apply, parts: Math.max(1, Math.ceil(bytes / PART_BYTES)) },
+      ...{ sources, map, store, apply, parts },
       context: { now: clock.now(), kindOf: (scope) => scopes.get(scope), defaults, operator },
       onRows: async (rows) => {
         await told?.write(linesOf(rows));
       },
-      onProgress: (step, done, total) => progress.update(step, done, total),
+      onProgress: (step) => progress.update(step),
     });
     progress.end();
     await told?.sync();
@@ -106,21 +108,22 @@ function linesOf(rows: readonly RowReport[]): string {
 
 /** One bar at a time. */
 class Steps {
-  #current: { readonly step: BackfillStep; readonly progress: Progress } | null = null;
+  #current: { readonly verb: string; readonly progress: Progress } | null = null;
 
   constructor(
     private readonly terminal: Terminal,
-    private readonly workshop: Workshop,
+    private readonly clock: Clock,
+    private readonly parts: number,
   ) {}
 
-  update(step: BackfillStep, done: number, total: number | null): void {
-    if (this.#current?.step !== step) {
+  update({ step, part, ...progress }: BackfillProgress): void {
+    const verb = this.parts === 1 ? step : `${step} ${part + 1}/${this.parts}`;
+    if (this.#current?.verb !== verb) {
       this.end();
       const unit = step === 'read' ? 'rows' : 'deployments';
-      const progress = new Progress(this.terminal, this.workshop.clock, { verb: step, unit });
-      this.#current = { step, progress };
+      this.#current = { verb, progress: new Progress(this.terminal, this.clock, { verb, unit }) };
     }
-    this.#current.progress.update({ done, total });
+    this.#current.progress.update(progress);
   }
 
   end(): void {
