@@ -24,6 +24,10 @@ export interface PlaceUnderTest {
 }
 
 const DEPLOYMENTS = 600;
+/** How often a process is killed in a row; npm run test:projector: 200 times. */
+const KILLS = Number(process.env['PROJECTOR_KILLS'] ?? 3);
+/** Events that it folds at most before it is killed. */
+const KILLED_WITHIN = 60;
 const SECOND = fileURLToPath(new URL('../support/second-projector.ts', import.meta.url));
 
 /** A second process takes a second to load, several on a busy machine. */
@@ -75,13 +79,12 @@ export function projectorContract(name: string, create: () => Promise<PlaceUnder
       while ((await at()) < position) await settled(1);
     };
     /** Another process that folds the same log into the same place, a few events at a time. */
-    const secondProcess = async (): Promise<ChildProcess> => {
+    const secondProcess = async (how: 'alone' | 'beside' = 'beside'): Promise<ChildProcess> => {
       const loader = ['--import', '@swc-node/register/esm-register'];
-      const child = spawn(process.execPath, [...loader, SECOND, place.name, String(DEPLOYMENTS)], {
-        stdio: ['ignore', 'pipe', 'inherit'],
-      });
+      const args = [...loader, SECOND, place.name, String(DEPLOYMENTS), how];
+      const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
       children.push(child);
-      await once(child.stdout, 'data');
+      await Promise.race([once(child.stdout, 'data'), once(child, 'exit')]);
       return child;
     };
 
@@ -97,17 +100,39 @@ export function projectorContract(name: string, create: () => Promise<PlaceUnder
       expect(await differences()).toBe(0);
     });
 
+    test(
+      `of processes that are killed at random, ${KILLS} in a row, each goes on where the last one was`,
+      async () => {
+        const head = (await store.head())!;
+        const at = async (): Promise<bigint> => (await readModels.checkpoints())[0]?.position ?? 0n;
+        for (let kills = 0; kills < KILLS; kills += 1) {
+          const from = await at();
+          const child = await secondProcess('alone');
+          const until = from + BigInt(1 + Math.floor(Math.random() * KILLED_WITHIN));
+          while (child.exitCode === null && (await at()) < until) await settled(1);
+          child.kill('SIGKILL');
+          if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+          expect(await at()).toBeGreaterThanOrEqual(from);
+          expect({ kills, differences: await differences() }).toEqual({ kills, differences: 0 });
+          if ((await at()) < head) continue;
+          await readModels.close();
+          await place.lose();
+          readModels = await place.open();
+          await readModels.open(PROJECTIONS);
+        }
+      },
+      60_000 + KILLS * 10_000,
+    );
+
     test('a process that is frozen, overtaken and thawed again spoils nothing', async () => {
       const child = await secondProcess();
       const ended = once(child, 'exit');
       await reached(200n);
       child.kill('SIGSTOP');
       const projector = await projecting(trickling(store, 100));
-      await new Promise<void>((resolve) => {
-        void projector.caughtUp.then(resolve);
-        // It may have been stopped while it held the write lock; then nobody gets on before it does.
-        systemClock.after(1000, resolve);
-      });
+      // It may have been stopped while it held the write lock; then nobody gets on before it does.
+      const patientUntilMs = systemClock.monotonicMs() + 10_000;
+      while (!projector.isOwner && systemClock.monotonicMs() < patientUntilMs) await settled(1);
       child.kill('SIGCONT');
       expect(await ended).toEqual([0, null]);
       await projector.caughtUp;
@@ -148,7 +173,7 @@ export function projectorContract(name: string, create: () => Promise<PlaceUnder
       }
       await projector.stop();
       expect(await differences()).toBe(0);
-      expect(await readModels.checkpoints()).toHaveLength(3);
+      expect(await readModels.checkpoints()).toHaveLength(PROJECTIONS.length);
     });
   });
 }
