@@ -18,7 +18,7 @@ await onPostgres(() => {
 
   test('what the database does not take waits, is told once a try, and is written when it is back', async () => {
     const { url, drop } = await freshDatabase();
-    const database = (await openPostgres({ url })).use();
+    const database = await openPostgres({ url });
     const journal = postgresAuditJournal(database, clock);
     const troubles: string[] = [];
     const stopListening = listen('trouble', ({ where }) => troubles.push(where));

@@ -67,7 +67,7 @@ await onPostgres(() => {
 
     const open = async (options: { statementTimeoutMs?: number; url?: string } = {}) => {
       const database = await openPostgres({ url: fresh.url, ...options });
-      opened.push(database.use());
+      opened.push(database);
       return database;
     };
     const tables = async (options = {}): Promise<ReadModels> => {
@@ -260,6 +260,32 @@ await onPostgres(() => {
       await readModels.close();
       pooler.close();
       await once(pooler, 'close');
+    });
+
+    test('what text can not hold is asked for in vain, and told when it parks a stream', async () => {
+      const readModels = await tables();
+      await readModels.commit([step(1n)]);
+      const orderBy = { column: 'id', direction: 'ascending' } as const;
+      const where = [{ column: 'text', is: 'x\0' }] as const;
+      expect(await readModels.find(notes, { where, orderBy, limit: 1 })).toEqual([]);
+      expect(await readModels.load(notes, 'live', [['\0'], ['1']])).toEqual([
+        null,
+        { id: '1', text: 'x' },
+      ]);
+      const place = { table: 'notes', generation: 'live', revision: 0n, position: 1n } as const;
+      const parkedAt = '2026-01-01T00:00:00.000Z';
+      await readModels.park({ ...place, stream: 'deployment-a', problem: 'a \0 here', parkedAt });
+      expect(await readModels.parked()).toMatchObject([{ problem: 'a \ufffd here' }]);
+    });
+
+    test('a store that is closed twice leaves the others their connections', async () => {
+      const database = await open();
+      const [one, two] = [postgresReadModels(database), postgresReadModels(database)];
+      await one.close();
+      await one.close();
+      expect(await two.checkpoints()).toEqual([]);
+      await two.close();
+      await expect(two.checkpoints()).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
     });
 
     test('text is sorted by its code units, whatever the language of the database', async () => {

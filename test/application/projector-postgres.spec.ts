@@ -20,7 +20,7 @@ await onPostgres(() => {
       name: url,
       open: async () => postgresReadModels(await openPostgres({ url })),
       lose: async () => {
-        const database = (await openPostgres({ url })).use();
+        const database = await openPostgres({ url });
         await database.query('drop schema shipslog cascade');
         await database.close();
       },

@@ -32,11 +32,12 @@ const LIST_LIMIT_DEFAULT = 50;
  * transactions: a crash may cost the last 50 ms, and no command ever waits.
  */
 export function postgresAuditJournal(database: PostgresDatabase, clock: Clock): AuditJournal {
-  return new PostgresAuditJournal(database.use(), clock);
+  return new PostgresAuditJournal(database, clock);
 }
 
 class PostgresAuditJournal implements AuditJournal {
   readonly #database: PostgresDatabase;
+  readonly #leave: () => Promise<void>;
   readonly #clock: Clock;
   #waiting: AuditEntry[] = [];
   #dropped = 0;
@@ -47,6 +48,7 @@ class PostgresAuditJournal implements AuditJournal {
 
   constructor(database: PostgresDatabase, clock: Clock) {
     this.#database = database;
+    this.#leave = database.use();
     this.#clock = clock;
   }
 
@@ -73,7 +75,7 @@ class PostgresAuditJournal implements AuditJournal {
     this.#closed = true;
     await this.#writeAll();
     this.#cancelWrite?.();
-    await this.#database.close();
+    await this.#leave();
   }
 
   #writeAfter(delayMs: number): void {

@@ -69,7 +69,7 @@ export class PostgresDatabase {
   readonly #config: pg.PoolConfig;
   readonly #statementMs: number;
   #pool: pg.Pool;
-  #users = 0;
+  readonly #users = new Set<symbol>();
   #closing: Promise<void> | null = null;
 
   constructor({ url, connectionsMax, statementTimeoutMs }: PostgresOptions) {
@@ -88,10 +88,14 @@ export class PostgresDatabase {
     this.#pool = poolOf({ ...this.#config, statement_timeout: this.#statementMs });
   }
 
-  /** Counts one store more that uses the connections, each of which closes them once. */
-  use(): this {
-    this.#users++;
-    return this;
+  /** Counts one store more that uses the connections; the last one to leave closes them. */
+  use(): () => Promise<void> {
+    const user = Symbol();
+    this.#users.add(user);
+    return async () => {
+      this.#users.delete(user);
+      if (this.#users.size === 0) await this.close();
+    };
   }
 
   /** Resolves when the server has answered once. */
@@ -162,10 +166,9 @@ export class PostgresDatabase {
     return this.#begin(`${BEGIN}; select pg_advisory_xact_lock(${LOCK})`, task);
   }
 
-  /** Closes the connections when the last store that uses them is closed. Safe to repeat at the end. */
+  /** Closes the connections, whoever uses them. Safe to repeat. */
   async close(): Promise<void> {
-    this.#users--;
-    if (this.#users <= 0) await (this.#closing ??= this.#pool.end());
+    await (this.#closing ??= this.#pool.end());
   }
 
   async #begin<T>(begin: string, task: (run: Run) => Promise<T>): Promise<T> {

@@ -54,6 +54,11 @@ export function isUnknownName(error: unknown): boolean {
   return ['42P01', '42703'].includes(codeOf(error));
 }
 
+/** Whether a statement asked for text that no row can hold: one with a NUL. */
+export function isUnstorable(error: unknown): boolean {
+  return ['22021', '22P05'].includes(codeOf(error));
+}
+
 /** An error as a fault, where it is one of the world; ours, and what is a defect, stays as it is. */
 export function asFault(error: unknown, place: string): unknown {
   if (isFault(error)) return error;

@@ -21,14 +21,16 @@ const READ = `select "key".n, beats, at, progress from unnest($1::text[], $2::te
  * is compared with that of another.
  */
 export function postgresLeases(database: PostgresDatabase): Leases {
-  return new PostgresLeases(database.use());
+  return new PostgresLeases(database);
 }
 
 class PostgresLeases implements Leases {
   readonly #database: PostgresDatabase;
+  readonly #leave: () => Promise<void>;
 
   constructor(database: PostgresDatabase) {
     this.#database = database;
+    this.#leave = database.use();
   }
 
   async beat(
@@ -64,7 +66,7 @@ class PostgresLeases implements Leases {
   }
 
   close(): Promise<void> {
-    return this.#database.close();
+    return this.#leave();
   }
 }
 

@@ -1,5 +1,5 @@
 import type { Position } from '../../ports/event-store.js';
-import { Fault, isFault } from '../../ports/faults.js';
+import { Fault } from '../../ports/faults.js';
 import type {
   Change,
   Checkpoint,
@@ -19,7 +19,7 @@ import { afterClaim, assertMayWrite, isOwned, ownershipOf, type OwnerRow } from 
 import { TableSql, type Sql } from '../sql/statements.js';
 import type { Bound, PostgresDatabase, Rows, Run } from './database.js';
 import { postgresDialect, SCHEMA } from './dialect.js';
-import { isUnknownName } from './failures.js';
+import { isUnknownName, isUnstorable } from './failures.js';
 import { BOOKKEEPING } from './migrations.js';
 import { commitOf, loadOf, type Step } from './statements.js';
 
@@ -36,7 +36,7 @@ const SCAN_PAGE_ROWS = 500;
  * tables. So it costs one round trip, needs no session that lasts, and a process that is frozen holds no lock.
  */
 export function postgresReadModels(database: PostgresDatabase): ReadModels {
-  return new PostgresReadModels(database.use());
+  return new PostgresReadModels(database);
 }
 
 interface StoredCheckpoint extends Checkpoint {
@@ -45,6 +45,7 @@ interface StoredCheckpoint extends Checkpoint {
 
 class PostgresReadModels implements ReadModels {
   readonly #database: PostgresDatabase;
+  readonly #leave: () => Promise<void>;
   readonly #tables = new Map<string, TableSql>();
   /** The building of each generation that we know: what was built anew since is not ours to write to. */
   #builds: ReadonlyMap<string, bigint> | null = null;
@@ -53,6 +54,7 @@ class PostgresReadModels implements ReadModels {
 
   constructor(database: PostgresDatabase) {
     this.#database = database;
+    this.#leave = database.use();
   }
 
   async open(tables: readonly Table[]): Promise<void> {
@@ -179,7 +181,9 @@ class PostgresReadModels implements ReadModels {
     const { table, generation, stream, revision, position, problem, parkedAt } = entry;
     await this.#database.transaction(async (run) => {
       await this.#assertMayWrite(run);
-      const values = [table, generation, stream, revision, position, problem, parkedAt];
+      // What went wrong may quote the event, and text can hold no NUL here.
+      const [of, why] = [stream, problem].map((text) => text.replaceAll('\0', '\ufffd'));
+      const values = [table, generation, of, revision, position, why, parkedAt] as Bound[];
       await run(BOOKKEEPING.park, values);
     });
   }
@@ -224,7 +228,7 @@ class PostgresReadModels implements ReadModels {
   }
 
   close(): Promise<void> {
-    return this.#database.close();
+    return this.#leave();
   }
 
   /** Writes all changes, or throws. */
@@ -324,7 +328,8 @@ class PostgresReadModels implements ReadModels {
     try {
       return await this.#database.query(text, values);
     } catch (error) {
-      if (isFault(error) || !isUnknownName(error)) throw error;
+      if (isUnstorable(error)) return [];
+      if (!isUnknownName(error)) throw error;
       const at = (await this.#checkpoints(this.#database.query, false)).find(
         (place) => place.table === table.name && place.generation === generation,
       );

@@ -121,7 +121,7 @@ export function loadOf<R extends Row>(
     const element = elementOf(type);
     const values = arrayOf(
       element,
-      keys.map((each) => (each[n] ?? null) as SqlValue),
+      keys.map((each) => storable(each[n])),
     );
     return { array: `$${String(n + 1)}::${element}[]`, column, values };
   });
@@ -135,4 +135,9 @@ export function loadOf<R extends Row>(
       `join ${sql.place(generation)} as "row" on ${on}`,
     values: key.map(({ values }) => values),
   };
+}
+
+/** A key with a NUL is that of no row; null equals nothing. */
+function storable(value: string | bigint | undefined): SqlValue {
+  return value === undefined || (typeof value === 'string' && value.includes('\0')) ? null : value;
 }
