@@ -190,5 +190,6 @@ async function tellReasons(reasons: BackfillReport['reasons'], terminal: Termina
 function sampleText(sample: BackfillReport['sample'][number] | undefined): string {
   if (sample === undefined) return '';
   const { deploymentId, attempts, events } = sample;
-  return `${deploymentId} (${String(attempts)} attempts, ${String(events)} events)`;
+  const tried = attempts === 1 ? '1 attempt' : `${attempts} attempts`;
+  return `${deploymentId} (${tried}, ${events} events)`;
 }

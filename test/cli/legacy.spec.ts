@@ -215,7 +215,7 @@ describe('the import of a legacy dump', () => {
     expect(out).toMatch(
       /^DRY RUN\nrows +2: 1 derived, 1 unknown, 0 refused\ndeployments +1: 1 to add/,
     );
-    expect(out).toMatch(/\? unknown +1 +web \(1 attempts, 7 events\)/);
+    expect(out).toMatch(/\? unknown +1 +web \(1 attempt, 7 events\)/);
     expect(err).toBe('Nothing was written; --apply writes it.\n');
     const piped = await shipslog(line, { environment: settings });
     expect(piped.out).toMatch(
