@@ -105,7 +105,7 @@ interface Place {
   refused: { readonly why: Why; readonly detail: string } | null;
 }
 
-/** One thing that rows tell: what they say, and the rows. */
+/** One thing that rows tell, and the first row that does. */
 interface Told<T> {
   readonly value: T;
   readonly first: Place;
@@ -156,7 +156,8 @@ class Backfill {
     this.#rowsTotal = done;
     const groups = [...this.#groups.values()];
     this.#groups.clear();
-    for (const total = groups.length; groups.length > 0;) {
+    const total = groups.length;
+    while (groups.length > 0) {
       await this.#settle(groups.splice(-AT_ONCE));
       onProgress?.({ step: 'derive', part, done: total - groups.length, total });
       await turn();
