@@ -32,8 +32,7 @@ export interface ProjectorOptions extends GroupOptions {
 
 /** Events folded in one go while following the log: a dozen milliseconds at most. */
 const LIVE_EVENTS_MAX = 500;
-/** Another projector did the work meanwhile: nothing is wrong, so the wait is short. */
-const CONFLICT_BACKOFF_MS = 50;
+const CONFLICT_BACKOFF_MS = 50; // Another projector did the work meanwhile: nothing is wrong.
 /** How often one who does not fold looks how far the tables are, while somebody waits for them. */
 const LOOK_MS = 15;
 
@@ -196,8 +195,8 @@ export class Projector {
     const { readModels, projections } = this.#options;
     const projection = projections.find((each) => each.name === name);
     if (projection === undefined) return false;
-    const stored = await StoredTables.read(readModels);
-    if (stored.at(name, 'next') === null) await readModels.startNext(projection);
+    const isBegun = (await StoredTables.read(readModels)).at(name, 'next') !== null;
+    if (!isBegun) await readModels.startNext(projection);
     return true;
   }
 
@@ -271,9 +270,10 @@ export class Projector {
     const stored = await StoredTables.read(readModels);
     this.#head = await store.head();
     stored.assertUsable(projections, this.#head);
+    await stored.assertOfThisLog(store, readModels);
     const current = projections.map((each) => stored.fold(each, 'live')).filter((f) => f !== null);
-    const begun = current.filter(({ position }) => position !== null);
     // A new table beside others is built apart, so that these need not wait for it.
+    const begun = current.filter(({ position }) => position !== null);
     this.#live = new FoldGroup(this.#options, begun.length > 0 ? begun : current, this.#live.hole);
     this.#stored = stored;
     this.#goal ??= this.#head;

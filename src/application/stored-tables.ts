@@ -1,6 +1,7 @@
-import type { Position } from '../ports/event-store.js';
+import { STREAM_PREFIX, type EventStore, type Position } from '../ports/event-store.js';
 import { Fault } from '../ports/faults.js';
 import type { Checkpoint, Generation, ParkedStream, ReadModels } from '../ports/read-models.js';
+import { deployments, type DeploymentRow } from '../projections/deployments.js';
 import type { Projection } from '../projections/projection.js';
 import { isAfter, TableFold } from './fold.js';
 
@@ -80,6 +81,30 @@ export class StoredTables {
         );
       }
     }
+  }
+
+  /**
+   * Refuses read models that were folded from another log: their positions mean nothing here, and what this log
+   * holds below them would never be folded. The newest row must be of an event that this log has in that place.
+   * @throws {Fault} STORE_FOREIGN
+   */
+  async assertOfThisLog(store: EventStore, readModels: ReadModels): Promise<void> {
+    if (this.shown(deployments) === null) return;
+    const [newest] = await readModels.find<DeploymentRow>(deployments, {
+      orderBy: { column: 'position', direction: 'descending' },
+      limit: 1,
+    });
+    if (newest === undefined) return;
+    const { deploymentId, revision, position } = newest;
+    const stream = `${STREAM_PREFIX}${deploymentId}`;
+    for await (const [event] of store.read(stream, { from: revision, limit: 1 })) {
+      if (event?.position === position) return;
+    }
+    throw new Fault(
+      'STORE_FOREIGN',
+      `the read models were folded from another log: theirs has revision ${String(revision)} of ${deploymentId} at ` +
+        `position ${String(position)}. Set SHIPSLOG_READ_MODELS to a new place, or remove them to have them built anew`,
+    );
   }
 
   #leftIn(table: string): readonly ParkedStream[] {

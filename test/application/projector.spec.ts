@@ -166,6 +166,20 @@ describe('projector', () => {
       await dispose();
     });
 
+    test('read models of another log are refused, however far that one has come', async () => {
+      for (const id of ['d1', 'd2']) await new Story(id).created().saveTo(here.store);
+      await projector.start();
+      await projector.caughtUp;
+      await projector.stop();
+      const { store, dispose } = await newLog();
+      for (const id of ['d2', 'd3', 'd1']) await new Story(id).created().saveTo(store);
+      await expect(here.projector({ store }).start()).rejects.toMatchObject({
+        code: 'STORE_FOREIGN',
+        message: expect.stringContaining('folded from another log'),
+      });
+      await dispose();
+    });
+
     test('tables of a newer version are refused', async () => {
       const newer = PROJECTIONS.map((each) => ({ ...each, version: each.version + 1 }));
       await here.projector({ projections: newer }).start();
