@@ -5,6 +5,7 @@ const ALL = [
   'event-store',
   'command-bus',
   'projection',
+  'rebuild',
   'time-travel',
   'http',
   'eventstoredb',
