@@ -7,6 +7,9 @@
  * The server is the test server in a process of its own, whose own speed says nothing; EVENTSTOREDB_URL
  * names a real one. What counts are the ratios, and the CPU of this process for each unit of work.
  */
+import 'reflect-metadata';
+import { NestFactory } from '@nestjs/core';
+import { CommandBus } from '@nestjs/cqrs';
 import { randomUUID } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import {
@@ -16,17 +19,14 @@ import {
   streamNameFilter,
   type JSONEventData,
 } from '@eventstore/db-client';
-import { MemoryAuditJournal } from '../src/adapters/memory/audit-journal.js';
-import { MemoryLeases } from '../src/adapters/memory/leases.js';
 import { MemoryReadModels } from '../src/adapters/memory/read-models.js';
 import { openEventStoreDB } from '../src/adapters/eventstoredb/event-store.js';
 import { systemClock } from '../src/adapters/system-clock.js';
 import { CreateDeployment, UpdateDeployment } from '../src/application/commands.js';
-import { CommandPath } from '../src/application/handle.js';
-import { LeaseWatch } from '../src/application/lease-watch.js';
 import { Projector } from '../src/application/projector.js';
 import { STREAM_PREFIX, type EventStore, type NewEvent } from '../src/ports/event-store.js';
 import { PROJECTIONS } from '../src/projections/registry.js';
+import { ShipslogModule, ShipslogRuntime } from '../src/shipslog.module.js';
 import { ServerProcess } from '../test/support/eventstoredb/server-process.js';
 import { measure, median, print, type Figures } from './measure.js';
 import { eventOf } from './projection-log.js';
@@ -40,19 +40,23 @@ const LOADS = 400;
 const LIVES = 1_500;
 const EVENTS_OF_A_LIFE = 10;
 
-/** One way to do the work, and the one that it is compared with. */
-type Works = Readonly<Record<'bare' | 'ours', () => Promise<readonly number[]>>>;
+/** Ways to do the work, and the bare client's, which they are compared with. */
+type Works = Readonly<Record<string, () => Promise<readonly number[]>>> & {
+  readonly bare: () => Promise<readonly number[]>;
+};
 
 async function main(): Promise<void> {
   await withServer(benchCatchUp);
   await withServer(async (sides) => {
     for (const width of [1, 64, 256] as const) await benchAppends(sides, width);
-    await benchCommands(sides);
     await benchLoads(sides);
   });
+  // The process has one client for appends on a server: the service's is the only one here.
+  await withServer(benchCommands);
 }
 
 interface Sides {
+  readonly address: string;
   readonly client: EventStoreDBClient;
   readonly store: EventStore;
 }
@@ -65,7 +69,7 @@ async function withServer(bench: (sides: Sides) => Promise<void>): Promise<void>
   const client = EventStoreDBClient.connectionString(address);
   const store = await openEventStoreDB({ url: address, clock: systemClock });
   try {
-    await bench({ client, store });
+    await bench({ address, client, store });
   } finally {
     await store.close();
     await client.dispose();
@@ -73,20 +77,21 @@ async function withServer(bench: (sides: Sides) => Promise<void>): Promise<void>
   }
 }
 
-/** Interleaves rounds of both, so that a noisy moment hits both. */
-async function compare(name: string, works: Works): Promise<Figures> {
-  const rounds: Record<keyof Works, Figures[]> = { bare: [], ours: [] };
+/** Interleaves rounds of all, so that a noisy moment hits all. */
+async function compare(name: string, works: Works): Promise<void> {
+  const rounds = new Map<string, Figures[]>(Object.keys(works).map((work) => [work, []]));
   for (let round = 0; round <= ROUNDS; round += 1) {
-    const [bare, ours] = [await measure(works.bare), await measure(works.ours)];
-    // The first round warms up.
-    if (round === 0) continue;
-    rounds.bare.push(bare);
-    rounds.ours.push(ours);
+    for (const [work, run] of Object.entries(works)) {
+      const figures = await measure(run);
+      // The first round warms up.
+      if (round > 0) rounds.get(work)?.push(figures);
+    }
   }
-  const [bare, ours] = [median(rounds.bare), median(rounds.ours)];
+  const bare = median(rounds.get('bare') ?? []);
   print(`${name}, bare client`, bare);
-  print(`${name}, ours`, ours, bare);
-  return bare;
+  for (const [work, all] of rounds) {
+    if (work !== 'bare') print(`${name}, ${work}`, median(all), bare);
+  }
 }
 
 async function benchAppends({ client, store }: Sides, width: 1 | 64 | 256): Promise<void> {
@@ -98,31 +103,34 @@ async function benchAppends({ client, store }: Sides, width: 1 | 64 | 256): Prom
 }
 
 /** Commands on deployments that are known: one append each, and no read. */
-async function benchCommands({ client, store }: Sides): Promise<void> {
-  const leases = new LeaseWatch(systemClock, new MemoryLeases());
-  const path = new CommandPath({
-    store,
-    leases,
-    journal: new MemoryAuditJournal(),
-    clock: systemClock,
-    scopes: new Map([['full', 'deploy']] as const),
-    defaults: { heartbeatMs: 30_000, leaseMs: 90_000, startTimeoutMs: 90_000 },
+async function benchCommands({ address, client }: Sides): Promise<void> {
+  const module = ShipslogModule.forRoot({
+    eventStore: address,
+    readModels: 'memory:',
+    roles: ['api'],
   });
-  const [width, count] = [64, APPENDS[64]];
-  const ids = Array.from({ length: width }, () => randomUUID());
-  for (const deploymentId of ids) {
-    await path.execute('CreateDeployment', CreateDeployment.of({ deploymentId }));
-  }
+  const app = await NestFactory.createApplicationContext(module, { logger: false });
+  const bus = app.get(CommandBus, { strict: false });
+  const { commands } = app.get(ShipslogRuntime, { strict: false });
+  const ids = Array.from({ length: 256 }, () => randomUUID());
+  for (const deploymentId of ids) await bus.execute(CreateDeployment.of({ deploymentId }));
   let names = 0;
-  await compare('command path, 64 in flight', {
-    bare: () => drive({ width, count }, (stream, n) => bareAppend(client, stream, n)),
-    ours: () =>
-      drive({ width, count }, async (_, _n, worker) => {
-        const [deploymentId, name] = [ids[worker] ?? '', `name ${String((names += 1))}`];
-        const labels = { note: 'x'.repeat(180), owner: 'platform' };
-        await path.execute('UpdateDeployment', UpdateDeployment.of({ deploymentId, name, labels }));
-      }),
-  });
+  const update = (worker: number): UpdateDeployment =>
+    UpdateDeployment.of({
+      deploymentId: ids[worker] ?? '',
+      name: `name ${String((names += 1))}`,
+      labels: { note: 'x'.repeat(180), owner: 'platform' },
+    });
+  for (const width of [1, 64, 256] as const) {
+    const load = { width, count: APPENDS[width] };
+    await compare(`commands, ${String(width)} in flight`, {
+      bare: () => drive(load, (stream, n) => bareAppend(client, stream, n)),
+      path: () =>
+        drive(load, (_, _n, worker) => commands.execute('UpdateDeployment', update(worker))),
+      bus: () => drive(load, (_, _n, worker) => bus.execute(update(worker))),
+    });
+  }
+  await app.close();
 }
 
 async function benchLoads({ client, store }: Sides): Promise<void> {
