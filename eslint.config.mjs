@@ -126,8 +126,8 @@ export default defineConfig(
     },
   },
   {
-    // Data that a test writes; it grows with the routes.
-    files: ['src/api/examples.ts'],
+    // Written by a test and by `npm run client`; they grow with the routes.
+    files: ['src/api/examples.ts', 'src/client/operations.ts'],
     rules: { 'max-lines': 'off' },
   },
   {

@@ -25,20 +25,24 @@ export {
   CountByState,
   CountByStateAt,
   GetAttempt,
+  GetAttemptStats,
   GetDeployment,
   GetHistory,
   GetStateAt,
+  GetTimeInState,
   ListAttempts,
   ListChanges,
   ListDeployments,
   ListDeploymentsAt,
   ListTransitions,
+  ListUnknowns,
   type Counts,
   type LogPage,
   type Page,
   type VisiblePage,
 } from './application/queries.js';
 export type { ChangeView, DeploymentThen } from './application/fleet.js';
+export type { AttemptCount, TimeInState, UnknownView } from './application/stats.js';
 export type { AttemptView, DeploymentView, EventView } from './application/views.js';
 export type { Actor, EventData, EventMetadata, EventType, State } from './domain/event-schema.js';
 export { REFUSALS, type Refusal, type RefusalCode } from './domain/refusals.js';

@@ -109,7 +109,8 @@ export class ShipslogRuntime
     const act = (): Promise<void> => this.projector.doWhatIsAsked();
     this.parked = new ParkedStreams({ readModels, journal, clock, act });
     const visibility = this.projector;
-    this.answers = new Answers({ store, readModels, leases, commands, visibility, defaults });
+    const asked = { store, readModels, leases, commands, visibility, defaults, clock };
+    this.answers = new Answers(asked);
     this.#reaper = new Reaper({ commands, readModels, leases: watch, clock, defaults, intervalMs });
   }
 

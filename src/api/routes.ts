@@ -7,14 +7,17 @@ import {
   CountByState,
   CountByStateAt,
   GetAttempt,
+  GetAttemptStats,
   GetDeployment,
   GetHistory,
   GetStateAt,
+  GetTimeInState,
   ListAttempts,
   ListChanges,
   ListDeployments,
   ListDeploymentsAt,
   ListTransitions,
+  ListUnknowns,
 } from '../application/queries.js';
 import { STATES } from '../domain/event-schema.js';
 import {
@@ -65,7 +68,10 @@ export interface QueryRoute extends RouteOptions {
     | 'HistoryPage'
     | 'TransitionPage'
     | 'ChangePage'
-    | 'Counts';
+    | 'Counts'
+    | 'TimeInStatePage'
+    | 'AttemptStatsPage'
+    | 'UnknownPage';
   /** What it answers where a past time is asked about, if that is something else. */
   readonly answersThen?: 'FleetPage';
   /** The answer has a revision, told as its entity tag. */
@@ -325,6 +331,30 @@ export const QUERY_ROUTES: readonly QueryRoute[] = [
       }
       return ListChanges.of(values);
     },
+  }),
+  get({
+    name: 'getTimeInState',
+    path: '/v1/stats/time-in-state',
+    answers: 'TimeInStatePage',
+    doc: 'How long deployments stayed in each state, by when the changes happened, until now.',
+    parameters: { deploymentId: id('Of one deployment.'), archived, minPosition },
+    query: (values) => GetTimeInState.of(values),
+  }),
+  get({
+    name: 'getAttemptStats',
+    path: '/v1/stats/attempts',
+    answers: 'AttemptStatsPage',
+    doc: 'How many attempts there are of each scope and outcome, and what they took.',
+    parameters: { deploymentId: id('Of one deployment.'), minPosition },
+    query: (values) => GetAttemptStats.of(values),
+  }),
+  get({
+    name: 'listUnknowns',
+    path: '/v1/unknowns',
+    answers: 'UnknownPage',
+    doc: 'Deployments of which nobody knows what they are, the longest wait first.',
+    parameters: { limit, cursor, minPosition },
+    query: (values) => ListUnknowns.of(values),
   }),
 ];
 

@@ -200,6 +200,37 @@ const Change = object({
   last: told(ref('Transition'), 'The change that led there.'),
 });
 
+const TimeInState = object({
+  state: oneOf(STATES),
+  stays: told(count, 'How often it was entered.'),
+  open: told(count, 'Deployments that are in it now.'),
+  totalMs: told(count, 'Until now, ms.'),
+});
+
+const AttemptCount = object({
+  scope: text,
+  state: told(
+    oneOf(['pending', 'running', ...OUTCOMES, 'unknown']),
+    'The outcome, once they have ended.',
+  ),
+  attempts: count,
+  meanMs: told(orNull(count), 'From start to end, of those that have both, ms.'),
+});
+
+const Unknown = object({
+  deploymentId: id,
+  since: told(instant, 'When it was recorded that it is unknown.'),
+  occurredAt: instant,
+  ageMs: told(count, 'Since then, ms.'),
+  attemptId: orNull(id),
+  number: orNull(count),
+  scope: orNull(text),
+  reason: orNull(text),
+  actor,
+  times: told(count, 'How often it was unknown, this time included.'),
+  position: decimal,
+});
+
 const Projection = object({
   name: text,
   version: count,
@@ -279,6 +310,15 @@ export const SCHEMAS = {
   Change,
   ChangePage: visiblePage('Change'),
   Counts: object(Object.fromEntries([...STATES, 'total'].map((name) => [name, count]))),
+  TimeInState,
+  TimeInStatePage: object({
+    items: list(ref('TimeInState')),
+    until: told(instant, 'Until when the stays that have not ended are counted.'),
+  }),
+  AttemptCount,
+  AttemptStatsPage: object({ items: list(ref('AttemptCount')) }),
+  Unknown,
+  UnknownPage: visiblePage('Unknown'),
   Heartbeat: object({
     leaseExpiresAt: instant,
     cancelRequested: told(flag, 'Whether the runner must stop.'),

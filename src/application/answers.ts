@@ -16,6 +16,7 @@ import {
   type Position,
   type Revision,
 } from '../ports/event-store.js';
+import type { Clock } from '../ports/clock.js';
 import { isFault } from '../ports/faults.js';
 import type { Beat, Leases } from '../ports/leases.js';
 import type { Condition, ReadModels } from '../ports/read-models.js';
@@ -39,14 +40,17 @@ import {
   CountByState,
   CountByStateAt,
   GetAttempt,
+  GetAttemptStats,
   GetDeployment,
   GetHistory,
   GetStateAt,
+  GetTimeInState,
   ListAttempts,
   ListChanges,
   ListDeployments,
   ListDeploymentsAt,
   ListTransitions,
+  ListUnknowns,
   PAGE,
   type Counts,
   type LogPage,
@@ -55,6 +59,14 @@ import {
 } from './queries.js';
 import { stateAt } from './replay.js';
 import { Refused, refusedOn } from './refused.js';
+import {
+  attemptCounts,
+  openUnknowns,
+  timeInState,
+  type AttemptCount,
+  type TimeInState,
+  type UnknownView,
+} from './stats.js';
 import {
   attemptView,
   deploymentView,
@@ -80,6 +92,7 @@ export interface QueryOptions {
   readonly commands: CommandPath;
   readonly visibility: Visibility;
   readonly defaults: PolicyDefaults;
+  readonly clock: Clock;
 }
 
 /** How long a query waits for an asked position before it gives up. Milliseconds. */
@@ -236,6 +249,29 @@ export class Answers {
     return countsOf(await countThen(this.options.readModels, momentOf(query)));
   }
 
+  async getTimeInState(
+    query: GetTimeInState,
+  ): Promise<{ items: readonly TimeInState[]; until: Instant }> {
+    await this.#visible(query);
+    const until = this.options.clock.now();
+    return { items: await timeInState(this.options.readModels, Date.parse(until), query), until };
+  }
+
+  async getAttemptStats(query: GetAttemptStats): Promise<{ items: readonly AttemptCount[] }> {
+    await this.#visible(query);
+    return { items: await attemptCounts(this.options.readModels, query) };
+  }
+
+  async listUnknowns(query: ListUnknowns): Promise<VisiblePage<UnknownView>> {
+    await this.#visible(query);
+    const { position } = this.options.visibility;
+    const { limit, before: after } = partOf(query);
+    const nowMs = Date.parse(this.options.clock.now());
+    const part = { limit, ...(after !== undefined && { after }) };
+    const rows = await openUnknowns(this.options.readModels, nowMs, part);
+    return { ...pageOf(rows, query, (row) => row.position), position };
+  }
+
   async #visible({ minPosition }: { readonly minPosition?: Position }): Promise<void> {
     const { visibility, commands } = this.options;
     if (minPosition !== undefined) {
@@ -386,4 +422,7 @@ export const QUERIES = [
   [ListTransitions, 'listTransitions'],
   [CountByState, 'countByState'],
   [CountByStateAt, 'countByStateAt'],
+  [GetTimeInState, 'getTimeInState'],
+  [GetAttemptStats, 'getAttemptStats'],
+  [ListUnknowns, 'listUnknowns'],
 ] as const satisfies readonly (readonly [new () => object, keyof Answers])[];

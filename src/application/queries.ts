@@ -4,6 +4,7 @@ import type { Instant, State } from '../domain/event-schema.js';
 import type { Position, Revision } from '../ports/event-store.js';
 import type { TransitionRow } from '../projections/transitions.js';
 import type { ChangeView, DeploymentThen } from './fleet.js';
+import type { AttemptCount, TimeInState, UnknownView } from './stats.js';
 import type { AttemptView, DeploymentView, EventView } from './views.js';
 
 /** Items of a page when no limit is given, and the most there can be. */
@@ -125,6 +126,31 @@ export type Counts = Readonly<Record<State | 'total', number>>;
 /** Deployments by state. */
 export class CountByState extends ShipslogQuery<Counts> {
   readonly archived?: 'exclude' | 'include';
+}
+
+/** How long deployments stayed in each state, by when the changes happened, until now. */
+export class GetTimeInState extends ShipslogQuery<{
+  readonly items: readonly TimeInState[];
+  /** Until when the stays that have not ended are counted. */
+  readonly until: Instant;
+}> {
+  /** Of one deployment; of all, when absent. */
+  readonly deploymentId?: string;
+  readonly archived?: 'exclude' | 'include';
+}
+
+/** Attempts by scope and outcome, and what they took. */
+export class GetAttemptStats extends ShipslogQuery<{ readonly items: readonly AttemptCount[] }> {
+  /** Of one deployment; of all, when absent. */
+  readonly deploymentId?: string;
+}
+
+/** Deployments of which nobody knows what they are, the longest wait first. */
+export class ListUnknowns extends ShipslogQuery<VisiblePage<UnknownView>> {
+  /** 1..200, default 50. */
+  readonly limit?: number;
+  /** `nextCursor` of the page before. */
+  readonly cursor?: string;
 }
 
 /** Deployments by their state `at` a time, by what is known now, or was recorded `asOf` another. */

@@ -1,6 +1,7 @@
 /** Answers of a service as a person, a pipe or a script wants them. */
 import type {
   Attempt,
+  AttemptCount,
   Change,
   Counts,
   Deployment,
@@ -8,7 +9,9 @@ import type {
   Event,
   Heartbeat,
   Receipt,
+  TimeInState,
   Transition,
+  Unknown,
 } from '../client/answers.js';
 import type { Clock } from '../ports/clock.js';
 import { drawHistory } from './history-picture.js';
@@ -91,7 +94,7 @@ async function* pagesOf(page: Listing['page'], wantsAll: boolean): AsyncGenerato
     yield body;
     const { nextCursor, nextAfter, items } = body;
     if (!wantsAll || items.length === 0) return;
-    if (nextCursor === null) return;
+    if (nextCursor === null || (nextCursor ?? nextAfter) === undefined) return;
     more = nextCursor === undefined ? { after: nextAfter } : { cursor: nextCursor };
   }
 }
@@ -207,6 +210,9 @@ const LISTS: Readonly<Record<string, TellList>> = {
   listAttempts: tellAttempts,
   listTransitions: tellTransitions,
   listChanges: tellChanges,
+  getTimeInState: tellTimeInState,
+  getAttemptStats: tellAttemptStats,
+  listUnknowns: tellUnknowns,
   getHistory: ({ terminal, clock }: Telling, events: readonly Event[]) =>
     drawHistory(events, terminal, clock),
 };
@@ -277,6 +283,46 @@ async function tellChanges({ terminal }: Telling, rows: readonly Change[]): Prom
     { title: 'REASON', text: ({ last }) => last.reason ?? '' },
   ];
   await writeTable(terminal, columns, { rows, empty: 'Nothing changed.' });
+}
+
+async function tellTimeInState({ terminal }: Telling, rows: readonly TimeInState[]): Promise<void> {
+  const columns: readonly Column<TimeInState>[] = [
+    stateColumn('STATE', terminal, ({ state }) => state),
+    { title: 'STAYS', text: ({ stays }) => String(stays), isNumber: true },
+    { title: 'NOW', text: ({ open }) => String(open), isNumber: true },
+    { title: 'TIME', text: ({ totalMs }) => inWords(totalMs) },
+    {
+      title: 'MEAN',
+      text: ({ stays, totalMs }) => (stays === 0 ? '' : inWords(totalMs / stays)),
+    },
+  ];
+  await writeTable(terminal, columns, { rows, empty: '' });
+}
+
+async function tellAttemptStats(
+  { terminal }: Telling,
+  rows: readonly AttemptCount[],
+): Promise<void> {
+  const columns: readonly Column<AttemptCount>[] = [
+    { title: 'SCOPE', text: ({ scope }) => scope },
+    stateColumn('OUTCOME', terminal, ({ state }) => state),
+    { title: 'ATTEMPTS', text: ({ attempts }) => String(attempts), isNumber: true },
+    { title: 'MEAN', text: ({ meanMs }) => (meanMs === null ? '' : inWords(meanMs)) },
+  ];
+  await writeTable(terminal, columns, { rows, empty: 'No attempt yet.' });
+}
+
+async function tellUnknowns({ terminal }: Telling, rows: readonly Unknown[]): Promise<void> {
+  const columns: readonly Column<Unknown>[] = [
+    { title: 'DEPLOYMENT', text: ({ deploymentId }) => deploymentId },
+    { title: 'FOR', text: ({ ageMs }) => inWords(ageMs) },
+    { title: 'SINCE', text: ({ since }) => since },
+    { title: 'ATTEMPT', text: ({ attemptId }) => attemptId ?? '' },
+    { title: 'REASON', text: ({ reason }) => reason ?? '' },
+    { title: 'ACTOR', text: ({ actor }) => `${actor.kind}:${actor.id}` },
+    { title: 'TIMES', text: ({ times }) => String(times), isNumber: true },
+  ];
+  await writeTable(terminal, columns, { rows, empty: 'Nothing is unknown.' });
 }
 
 /** A column of states, by symbol, word and colour. */

@@ -38,6 +38,9 @@ const EXAMPLES: Readonly<Record<string, readonly [string, string]>> = {
   ],
   parked: ['parked deployments', 'parked deployments --json'],
   count: ['count', 'count --at 2026-01-01T12:00:00Z --json'],
+  'time-in-state': ['time-in-state', 'time-in-state --deployment-id web --json'],
+  'attempt-stats': ['attempt-stats', 'attempt-stats --deployment-id web --json'],
+  unknowns: ['unknowns', 'unknowns --jsonl'],
   diff: ['diff 2026-01-01T12:00:00Z', 'diff -7d -24h --json'],
 };
 

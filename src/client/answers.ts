@@ -228,6 +228,58 @@ export type Counts = {
   readonly unknown: number;
   readonly total: number;
 };
+/** What the interface calls TimeInState. */
+export type TimeInState = {
+  readonly state: State;
+  /** How often it was entered. */
+  readonly stays: number;
+  /** Deployments that are in it now. */
+  readonly open: number;
+  /** Until now, ms. */
+  readonly totalMs: number;
+};
+/** What the interface calls TimeInStatePage. */
+export type TimeInStatePage = {
+  readonly items: readonly TimeInState[];
+  /** Until when the stays that have not ended are counted. */
+  readonly until: string;
+};
+/** What the interface calls AttemptCount. */
+export type AttemptCount = {
+  readonly scope: string;
+  /** The outcome, once they have ended. */
+  readonly state: Outcome | 'pending' | 'running' | 'unknown';
+  readonly attempts: number;
+  /** From start to end, of those that have both, ms. */
+  readonly meanMs: number | null;
+};
+/** What the interface calls AttemptStatsPage. */
+export type AttemptStatsPage = { readonly items: readonly AttemptCount[] };
+/** What the interface calls Unknown. */
+export type Unknown = {
+  readonly deploymentId: string;
+  /** When it was recorded that it is unknown. */
+  readonly since: string;
+  readonly occurredAt: string;
+  /** Since then, ms. */
+  readonly ageMs: number;
+  readonly attemptId: string | null;
+  readonly number: number | null;
+  readonly scope: string | null;
+  readonly reason: string | null;
+  readonly actor: { readonly id: string; readonly kind: 'human' | 'service' | 'runner' | 'system' };
+  /** How often it was unknown, this time included. */
+  readonly times: number;
+  readonly position: string;
+};
+/** What the interface calls UnknownPage. */
+export type UnknownPage = {
+  readonly items: readonly Unknown[];
+  /** Null on the last page. */
+  readonly nextCursor: string | null;
+  /** How much of the log the page shows. */
+  readonly position: string | null;
+};
 /** What a heartbeat answers. */
 export type Heartbeat = {
   readonly leaseExpiresAt: string;

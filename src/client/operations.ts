@@ -11,6 +11,9 @@ import type {
   TransitionPage,
   ChangePage,
   Counts,
+  TimeInStatePage,
+  AttemptStatsPage,
+  UnknownPage,
   Heartbeat,
   Lifecycle,
   Projection,
@@ -373,6 +376,40 @@ export interface Operations {
     };
     readonly answers: ChangePage;
   };
+  /** How long deployments stayed in each state, by when the changes happened, until now. */
+  readonly getTimeInState: {
+    readonly takes: {
+      /** Of one deployment. */
+      readonly deploymentId?: string;
+      /** Whether archived deployments are shown. */
+      readonly archived?: 'exclude' | 'include';
+      /** Waits until this position is visible, at most 5 s. */
+      readonly minPosition?: string;
+    };
+    readonly answers: TimeInStatePage;
+  };
+  /** How many attempts there are of each scope and outcome, and what they took. */
+  readonly getAttemptStats: {
+    readonly takes: {
+      /** Of one deployment. */
+      readonly deploymentId?: string;
+      /** Waits until this position is visible, at most 5 s. */
+      readonly minPosition?: string;
+    };
+    readonly answers: AttemptStatsPage;
+  };
+  /** Deployments of which nobody knows what they are, the longest wait first. */
+  readonly listUnknowns: {
+    readonly takes: {
+      /** Items of a page. */
+      readonly limit?: number;
+      /** `nextCursor` of the page before. */
+      readonly cursor?: string;
+      /** Waits until this position is visible, at most 5 s. */
+      readonly minPosition?: string;
+    };
+    readonly answers: UnknownPage;
+  };
   /** A sign of life of a runner: extends the lease, and tells whether to stop. */
   readonly heartbeat: {
     readonly takes: {
@@ -462,6 +499,9 @@ export const OPERATIONS = {
   listTransitions: { method: 'GET', path: '/v1/transitions' },
   countByState: { method: 'GET', path: '/v1/counts' },
   listChanges: { method: 'GET', path: '/v1/changes' },
+  getTimeInState: { method: 'GET', path: '/v1/stats/time-in-state' },
+  getAttemptStats: { method: 'GET', path: '/v1/stats/attempts' },
+  listUnknowns: { method: 'GET', path: '/v1/unknowns' },
   heartbeat: {
     method: 'POST',
     path: '/v1/deployments/{deploymentId}/attempts/{attemptId}/heartbeat',

@@ -121,6 +121,15 @@ export interface RowSelection<R extends Row> {
   readonly latest?: Latest<R>;
 }
 
+/** Rows that are equal in some columns: how many, and what their numbers come to. */
+export interface Group {
+  /** The values that they have in common, in the order asked for. */
+  readonly values: readonly string[];
+  readonly rows: number;
+  /** Of each column added up: the sum, and of how many rows; those with null are none of them. */
+  readonly sums: readonly { readonly sum: bigint; readonly rows: number }[];
+}
+
 /** Which rows, in which order (equal ones in none), how many. */
 export interface RowQuery<R extends Row> extends RowSelection<R> {
   readonly orderBy: {
@@ -180,6 +189,18 @@ export interface ReadModels {
     column: keyof R & string,
     selection?: RowSelection<R>,
   ): Promise<ReadonlyMap<string, number>>;
+  /**
+   * Adds up whole-number columns for each group of rows of the live table that are equal in columns of text.
+   * Rows with null in one of these are left out; groups come in no order.
+   */
+  sumBy<R extends Row>(
+    table: Table<R>,
+    columns: {
+      readonly by: readonly (keyof R & string)[];
+      readonly sums: readonly (keyof R & string)[];
+    },
+    selection?: RowSelection<R>,
+  ): Promise<readonly Group[]>;
   /** All rows of the live table in key order, in pages: for verification. Consistent within a page only. */
   scan<R extends Row>(table: Table<R>): AsyncIterable<readonly R[]>;
 

@@ -9,6 +9,8 @@ export type AttemptRow = {
   readonly number: number;
   readonly scope: string;
   readonly state: string;
+  /** From its start to its end; null where it lacks one of them. Milliseconds. */
+  readonly tookMs: number | null;
   /** Revision of the last event about this attempt. */
   readonly revision: Revision;
   readonly attempt: Attempt;
@@ -17,18 +19,23 @@ export type AttemptRow = {
 /** Every attempt of every deployment, folded by the same rules as the aggregate's current attempt. */
 export const attempts = defineProjection<AttemptRow>({
   name: 'attempts',
-  version: 1,
+  version: 2,
   columns: {
     deploymentId: { type: 'text' },
     attemptId: { type: 'text' },
     number: { type: 'integer' },
     scope: { type: 'text' },
     state: { type: 'text' },
+    tookMs: { type: 'integer', nullable: true },
     revision: { type: 'bigint' },
     attempt: { type: 'json' },
   },
   key: ['deploymentId', 'attemptId'],
-  indexes: [['deploymentId', 'number']],
+  indexes: [
+    ['deploymentId', 'number'],
+    // Attempts by scope and outcome, and what they took, are counted in this index alone.
+    ['scope', 'state', 'tookMs'],
+  ],
   keyOf: (event) =>
     event.type !== 'state_transition' && 'attemptId' in event.data
       ? [event.deploymentId, event.data.attemptId]
@@ -38,9 +45,15 @@ export const attempts = defineProjection<AttemptRow>({
     if (attempt === null) throw new Error(`${event.type} of an attempt that was never opened`);
     const { attemptId, number, scope, state } = attempt;
     const { deploymentId, revision } = event;
-    return { deploymentId, attemptId, number, scope, state, revision, attempt };
+    const tookMs = tookOf(attempt);
+    return { deploymentId, attemptId, number, scope, state, tookMs, revision, attempt };
   },
 });
+
+function tookOf({ startedAt, endedAt }: Attempt): number | null {
+  if (startedAt === null || endedAt === null) return null;
+  return Math.max(0, Date.parse(endedAt) - Date.parse(startedAt));
+}
 
 type AttemptEvent = Parameters<typeof evolveAttempt>[1];
 /** The events that `evolveAttempt` folds. */

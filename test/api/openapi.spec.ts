@@ -159,6 +159,7 @@ async function tellStory(): Promise<Readonly<Record<string, Example>>> {
   await tell('cancelAttempt', first, { reason: 'wrong version' });
   await tell('markUnknown', first, { cause: 'orphaned', evidence: { seenBy: 'reconciler' } });
   await tell('openTeardown', web, {});
+  await tell('listUnknowns');
   const looked = await story.get('/v1/deployments/web');
   await tell(
     'resolveUnknown',
@@ -182,6 +183,8 @@ async function tellStory(): Promise<Readonly<Record<string, Example>>> {
   await tell('listTransitions', { query: '?limit=2' });
   await tell('listChanges', { query: '?from=2026-01-01T00:00:05Z' });
   await tell('countByState');
+  await tell('getTimeInState');
+  await tell('getAttemptStats');
   await tell('listProjections');
   await story.post('/v1/deployments', { deploymentId: 'old' });
   await tell('archiveDeployment', { deploymentId: 'old' }, { reason: 'replaced by web' });

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { COMMAND_TYPES } from '../../src/domain/command.js';
 import { TRANSITIONS } from '../../src/domain/transitions.js';
+import { PROJECTIONS } from '../../src/projections/registry.js';
 import { itemsOf, membersOf, startApi, type Members, type TestApi } from '../support/api.js';
 
 let api: TestApi;
@@ -294,7 +295,7 @@ describe('the service about itself', () => {
 
   it('tells how far its read models are, and builds one anew on request', async () => {
     const listed = itemsOf(await api.get('/v1/projections'));
-    expect(listed.map(({ name }) => name)).toEqual(['deployments', 'attempts', 'transitions']);
+    expect(listed.map(({ name }) => name)).toEqual(PROJECTIONS.map(({ name }) => name));
     expect(listed[0]).toMatchObject({
       position: expect.stringMatching(/^\d+$/),
       lagEvents: 0,
@@ -316,7 +317,7 @@ describe('the service about itself', () => {
     const ready = await api.get('/health/ready');
     expect(ready.status).toBe(200);
     expect(ready.json).toMatchObject({ status: 'ready', reasons: [], store: { reachable: true } });
-    expect(ready.json['projections']).toHaveLength(3);
+    expect(ready.json['projections']).toHaveLength(PROJECTIONS.length);
   });
 
   it('keeps the limits of its server', () => {

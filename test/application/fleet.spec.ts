@@ -8,28 +8,10 @@ import { MemoryReadModels } from '../../src/adapters/memory/read-models.js';
 import { openSqliteReadModels } from '../../src/adapters/sqlite/read-models.js';
 import { changesIn, countThen, deploymentsThen, type Moment } from '../../src/application/fleet.js';
 import { readEvent } from '../../src/application/fold.js';
-import type { EventMetadata } from '../../src/domain/event-schema.js';
 import type { RecordedEvent } from '../../src/ports/event-store.js';
 import type { ReadModels } from '../../src/ports/read-models.js';
 import { transitions, type TransitionRow } from '../../src/projections/transitions.js';
-import { logs } from '../support/random-log.js';
-
-/** Ticks of a minute: few, so that equal times are common. */
-const instantAt = (minute: number): string =>
-  new Date(Date.parse('2026-01-01T12:00:00.000Z') + minute * 60_000).toISOString();
-
-/** The same log, its events recorded one after the other, some of them long after they happened. */
-function told(log: readonly RecordedEvent[], delays: readonly number[]): readonly RecordedEvent[] {
-  return log.map((event, n) => {
-    const recorded = Math.floor(n / 2);
-    const times = {
-      recordedAt: instantAt(recorded),
-      occurredAt: instantAt(recorded - (delays[n % delays.length] ?? 0)),
-    };
-    const metadata = { ...(JSON.parse(event.metadata) as EventMetadata), ...times };
-    return { ...event, metadata: JSON.stringify(metadata) };
-  });
-}
+import { instantAt, lateLogs } from '../support/random-log.js';
 
 function transitionsOf(log: readonly RecordedEvent[]): readonly TransitionRow[] {
   return log.flatMap((record) => {
@@ -60,12 +42,7 @@ const aTime = fc.option(
   fc.integer({ min: -8, max: 40 }).map((minute) => instantAt(minute)),
   { nil: undefined },
 );
-const aHistory = fc
-  .tuple(
-    logs({ commandsMax: 40 }),
-    fc.array(fc.constantFrom(0, 0, 0, 1, 3, 9), { minLength: 1, maxLength: 7 }),
-  )
-  .map(([log, delays]) => transitionsOf(told(log, delays)));
+const aHistory = lateLogs({ commandsMax: 40 }).map(transitionsOf);
 
 const STORES: Readonly<Record<string, (folder: string) => ReadModels>> = {
   memory: () => new MemoryReadModels(),

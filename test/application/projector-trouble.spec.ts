@@ -179,7 +179,9 @@ describe('projector in trouble', () => {
       expect(parked.map(({ table }) => table).sort()).toEqual([
         'attempts',
         'deployments',
+        'stays',
         'transitions',
+        'unknowns',
       ]);
       expect(parked[0]).toMatchObject({ stream: 'deployment-d1', revision: 4n });
       expect(parked[0]?.problem).toContain('the log has a hole');
@@ -213,7 +215,7 @@ describe('projector in trouble', () => {
       const { position } = await good.saveTo(here.store);
       await projector.waitFor(position, 1000);
       expect(await here.states()).toEqual({ d1: 'pending', d2: 'deploying' });
-      expect(await here.readModels.parked()).toHaveLength(3);
+      expect(await here.readModels.parked()).toHaveLength(PROJECTIONS.length);
       expect((await here.readModels.parked())[0]).toEqual({
         table: 'deployments',
         generation: 'live',
@@ -224,7 +226,7 @@ describe('projector in trouble', () => {
         parkedAt: here.clock.now(),
         decided: null,
       });
-      expect(here.parked).toHaveLength(3);
+      expect(here.parked).toHaveLength(PROJECTIONS.length);
       expect((await projector.status())[0]).toMatchObject({ status: 'degraded', parked: 1 });
       expect(await here.differences()).toBe(0);
     });
@@ -240,7 +242,7 @@ describe('projector in trouble', () => {
       });
       projector = here.projector({ readModels: dying });
       await projector.start();
-      await until(async () => (await here.readModels.parked()).length === 3);
+      await until(async () => (await here.readModels.parked()).length === PROJECTIONS.length);
       await projector.stop();
       failing = false;
       const again = here.projector();
@@ -249,8 +251,8 @@ describe('projector in trouble', () => {
       expect(
         (await here.rows<DeploymentRow>(deployments)).map(({ deployment }) => deployment.name),
       ).toEqual(['n']);
-      expect(await here.readModels.parked()).toHaveLength(3);
-      expect(here.parked).toHaveLength(3);
+      expect(await here.readModels.parked()).toHaveLength(PROJECTIONS.length);
+      expect(here.parked).toHaveLength(PROJECTIONS.length);
     });
 
     test.each([

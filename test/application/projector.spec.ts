@@ -56,7 +56,7 @@ describe('projector', () => {
       await projector.start();
       const { position } = await new Story('d1').created().saveTo(here.store);
       await projector.waitFor(position, 1000);
-      expect(commits).toEqual([3]);
+      expect(commits).toEqual([PROJECTIONS.length]);
     });
 
     test('of a batch only the last row of a key is written, and each key is loaded once', async () => {
@@ -78,11 +78,11 @@ describe('projector', () => {
       projector = here.projector({ readModels: watched });
       await projector.start();
       await projector.caughtUp;
-      expect(written).toEqual([1, 0, 1]);
-      expect(loaded).toEqual([1]);
+      expect(written).toEqual([1, 0, 1, 1, 0]);
+      expect(loaded).toEqual([1, 1]);
       const { position } = await story.updated({ name: 'the last' }).saveTo(here.store);
       await projector.waitFor(position, 1000);
-      expect(loaded).toEqual([1]);
+      expect(loaded).toEqual([1, 1]);
     });
 
     test('streams of others leave no trace in the tables, and no lag', async () => {
@@ -232,7 +232,7 @@ describe('projector', () => {
       const { position } = await new Story('d2').created().saveTo(here.store);
       await withMore.waitFor(position, 1000);
       expect(await here.differences()).toBe(0);
-      expect(await here.readModels.checkpoints()).toHaveLength(3);
+      expect(await here.readModels.checkpoints()).toHaveLength(PROJECTIONS.length);
     });
 
     test('a table of an older version is built anew beside the old one, which serves meanwhile', async () => {

@@ -49,11 +49,9 @@ describe('rebuild', () => {
     expect(await here.differences()).toBe(1);
     const rebuild = projector.rebuild('deployments')!;
     await until(async () => (await nextPosition()) != null);
-    expect((await projector.status()).map(({ status }) => status)).toEqual([
-      'rebuilding',
-      'live',
-      'live',
-    ]);
+    const [first, ...others] = (await projector.status()).map(({ status }) => status);
+    expect(first).toBe('rebuilding');
+    expect(new Set(others)).toEqual(new Set(['live']));
     const { position } = await new Story('late').created().saveTo(here.store);
     await projector.waitFor(position, 1000);
     expect((await here.states())['late']).toBe('pending');

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { Projector } from '../../src/application/projector.js';
 import { FakeClock } from '../support/fake-clock.js';
+import { PROJECTIONS } from '../../src/projections/registry.js';
 import { Projecting } from '../support/projecting.js';
 import { Story } from '../support/events.js';
 
@@ -90,11 +91,9 @@ describe('one process folds, others stand by', () => {
     expect(await second.askRebuild('deployments')).toBe(true);
     expect((await second.status())[0]?.status).toBe('rebuilding');
     await here.clock.advance(2000);
-    expect((await here.readModels.checkpoints()).map(({ generation }) => generation)).toEqual([
-      'live',
-      'live',
-      'live',
-    ]);
+    expect((await here.readModels.checkpoints()).map(({ generation }) => generation)).toEqual(
+      PROJECTIONS.map(() => 'live'),
+    );
     expect(await second.askRebuild('nothing')).toBe(false);
     expect(await here.differences()).toBe(0);
   });

@@ -57,6 +57,8 @@ describe('verification', () => {
         ['deployments', 2],
         ['attempts', 1],
         ['transitions', 4],
+        ['stays', 2],
+        ['unknowns', 0],
       ].map(([table, rows]) => ({
         table,
         position,
@@ -169,7 +171,7 @@ describe('verification', () => {
     await new Story('d3').created().saveTo(here.store);
     const reports = await run();
     expect(reports.map(({ differencesTotal, position }) => [differencesTotal, position])).toEqual(
-      Array(3).fill([0, folded]),
+      Array(PROJECTIONS.length).fill([0, folded]),
     );
   });
 
@@ -179,7 +181,7 @@ describe('verification', () => {
     await projector.stop();
     const reports = await run();
     expect(reports.map(({ differencesTotal, parked }) => [differencesTotal, parked])).toEqual(
-      Array(3).fill([0, 1]),
+      Array(PROJECTIONS.length).fill([0, 1]),
     );
   });
 
@@ -217,7 +219,7 @@ describe('verification', () => {
       projections: PROJECTIONS,
     });
     expect(reports.map((each) => [each.differencesTotal, each.undecided])).toEqual(
-      Array(3).fill([0, 0]),
+      Array(PROJECTIONS.length).fill([0, 0]),
     );
     expect(n).toBeGreaterThanOrEqual(10);
   });

@@ -3,14 +3,13 @@ import type {
   Change,
   Condition,
   Generation,
-  Latest,
   ParkedStream,
   ReadModels,
   Row,
   RowKey,
-  RowSelection,
   Table,
 } from '../../src/ports/read-models.js';
+import { groupsContract } from './read-model-groups.contract.js';
 
 /** Read models to be tested, empty and not opened, and what removes their traces. */
 export interface ReadModelsUnderTest {
@@ -88,6 +87,7 @@ function parkedStream(stream: string, more: Partial<ParkedStream> = {}): ParkedS
 
 /** What every store of read models must do. */
 export function readModelsContract(name: string, create: () => Promise<ReadModelsUnderTest>): void {
+  groupsContract(name, create);
   describe(`read models in ${name}`, () => {
     let underTest: ReadModelsUnderTest;
     let readModels: ReadModels;
@@ -350,62 +350,6 @@ export function readModelsContract(name: string, create: () => Promise<ReadModel
           new Map([
             ['x', 2],
             ['X', 1],
-          ]),
-        );
-      });
-    });
-
-    describe('the latest rows', () => {
-      const rows = [
-        sample('a1', { from: 'a', position: 1n, count: 10, done: true }),
-        sample('b1', { from: 'b', position: 2n, count: 20 }),
-        sample('a2', { from: 'a', position: 3n, count: 5 }),
-        sample('none', { position: 4n, count: 1 }),
-        sample('a3', { from: 'a', position: BEYOND_DOUBLES, count: 30 }),
-        sample('a4', { from: 'a', position: BEYOND_DOUBLES + 1n, count: 40 }),
-      ];
-      const latestAmong = (among: readonly Condition<Sample>[]): Latest<Sample> => ({
-        per: 'from',
-        by: 'position',
-        among,
-      });
-      const find = async (selection: RowSelection<Sample>, limit = 10): Promise<unknown> => {
-        const orderBy = { column: 'position', direction: 'descending' } as const;
-        const found = await readModels.find(samples, { ...selection, orderBy, limit });
-        return found.map(({ id }) => id);
-      };
-      beforeEach(() => readModels.commit([change(samples, rows)]));
-
-      test('are one of each group, the greatest; nulls are a group', async () => {
-        expect(await find({ latest: latestAmong([]) })).toEqual(['a4', 'none', 'b1']);
-      });
-
-      test('are those among the rows that are asked about, not the last of all', async () => {
-        const few: Condition<Sample> = { column: 'count', below: 15 };
-        expect(await find({ latest: latestAmong([few]) })).toEqual(['none', 'a2']);
-        const early: Condition<Sample> = { column: 'position', below: BEYOND_DOUBLES + 1n };
-        expect(await find({ latest: latestAmong([early]) })).toEqual(['a3', 'none', 'b1']);
-        expect(await find({ latest: latestAmong([few, { column: 'from', is: 'b' }]) })).toEqual([]);
-      });
-
-      test('are left out by a condition, never replaced by an earlier one', async () => {
-        const latest = latestAmong([{ column: 'count', below: 15 }]);
-        const done: Condition<Sample> = { column: 'done', is: true };
-        expect(await find({ latest, where: [done] })).toEqual([]);
-        const below: Condition<Sample> = { column: 'position', below: 4n };
-        expect(await find({ latest, where: [below] })).toEqual(['a2']);
-      });
-
-      test('come in order, up to the limit', async () => {
-        expect(await find({ latest: latestAmong([]) }, 2)).toEqual(['a4', 'none']);
-      });
-
-      test('are counted', async () => {
-        const latest = latestAmong([{ column: 'count', below: 25 }]);
-        expect(await readModels.countBy(samples, 'from', { latest })).toEqual(
-          new Map([
-            ['a', 1],
-            ['b', 1],
           ]),
         );
       });

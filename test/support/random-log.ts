@@ -1,4 +1,5 @@
 import * as fc from 'fast-check';
+import type { EventMetadata } from '../../src/domain/event-schema.js';
 import type { RecordedEvent } from '../../src/ports/event-store.js';
 import { Story } from './events.js';
 
@@ -66,4 +67,26 @@ export function logs(options: {
     }
     return log;
   });
+}
+
+/** An instant by a minute of a day: few, so that equal times are common. */
+export const instantAt = (minute: number): string =>
+  new Date(Date.parse('2026-01-01T12:00:00.000Z') + minute * 60_000).toISOString();
+
+/** Logs whose events were recorded one after the other, some of them long after they happened. */
+export function lateLogs(options: {
+  readonly commandsMax: number;
+}): fc.Arbitrary<readonly RecordedEvent[]> {
+  const delays = fc.array(fc.constantFrom(0, 0, 0, 1, 3, 9), { minLength: 1, maxLength: 7 });
+  return fc.tuple(logs(options), delays).map(([log, late]) =>
+    log.map((event, n) => {
+      const recorded = Math.floor(n / 2);
+      const times = {
+        recordedAt: instantAt(recorded),
+        occurredAt: instantAt(recorded - (late[n % late.length] ?? 0)),
+      };
+      const metadata = { ...(JSON.parse(event.metadata) as EventMetadata), ...times };
+      return { ...event, metadata: JSON.stringify(metadata) };
+    }),
+  );
 }

@@ -7,6 +7,7 @@ import type {
   Claim,
   Condition,
   Generation,
+  Group,
   Latest,
   Ownership,
   ParkedDecision,
@@ -141,6 +142,28 @@ export class MemoryReadModels implements ReadModels {
     return counts;
   }
 
+  async sumBy<R extends Row>(
+    table: Table<R>,
+    columns: {
+      readonly by: readonly (keyof R & string)[];
+      readonly sums: readonly (keyof R & string)[];
+    },
+    selection: RowSelection<R> = {},
+  ): Promise<readonly Group[]> {
+    const groups = new Map<string, R[]>();
+    for (const row of this.#selected(table, selection)) {
+      const values = columns.by.map((column) => row[column]);
+      if (values.includes(null as R[keyof R & string])) continue;
+      const text = JSON.stringify(values);
+      groups.set(text, [...(groups.get(text) ?? []), row]);
+    }
+    return [...groups].map(([text, rows]) => ({
+      values: JSON.parse(text) as string[],
+      rows: rows.length,
+      sums: columns.sums.map((column) => sumOf(rows.map((row) => row[column]))),
+    }));
+  }
+
   async *scan<R extends Row>(table: Table<R>): AsyncIterable<readonly R[]> {
     const rows = this.#selected(table).sort((a, b) => compareKeys(table, a, b));
     for (let from = 0; from < rows.length; from += SCAN_PAGE_ROWS) {
@@ -262,6 +285,14 @@ function textOf(key: RowKey): string {
 
 function keyTextOf(table: Table, row: Row): string {
   return table.key.map((column) => String(row[column])).join('\n');
+}
+
+function sumOf(values: readonly unknown[]): Group['sums'][number] {
+  const amounts = values.filter((value) => typeof value === 'number' || typeof value === 'bigint');
+  return {
+    sum: amounts.reduce<bigint>((sum, amount) => sum + BigInt(amount), 0n),
+    rows: amounts.length,
+  };
 }
 
 function latestOf<R extends Row>(rows: readonly R[], { per, by, among }: Latest<R>): readonly R[] {

@@ -5,6 +5,7 @@ import type {
   Checkpoint,
   Claim,
   Generation,
+  Group,
   Ownership,
   ParkedDecision,
   ParkedStream,
@@ -16,7 +17,7 @@ import type {
   Table,
 } from '../../ports/read-models.js';
 import { afterClaim, assertMayWrite, isOwned, ownershipOf, type OwnerRow } from '../ownership.js';
-import { TableSql, type Sql } from '../sql/statements.js';
+import { groupOf, TableSql, type Sql } from '../sql/statements.js';
 import type { Bound, PostgresDatabase, Rows, Run } from './database.js';
 import { postgresDialect, SCHEMA } from './dialect.js';
 import { isUnknownName, isUnstorable } from './failures.js';
@@ -134,6 +135,18 @@ class PostgresReadModels implements ReadModels {
   ): Promise<ReadonlyMap<string, number>> {
     const rows = await this.#on(table, 'live', this.#sqlOf(table).countBy(column, selection));
     return new Map(rows.map(([value, n]) => [value ?? '', Number(n)]));
+  }
+
+  async sumBy<R extends Row>(
+    table: Table<R>,
+    {
+      by,
+      sums,
+    }: { readonly by: readonly (keyof R & string)[]; readonly sums: readonly (keyof R & string)[] },
+    selection?: RowSelection<R>,
+  ): Promise<readonly Group[]> {
+    const rows = await this.#on(table, 'live', this.#sqlOf(table).sumBy(by, sums, selection));
+    return rows.map((selected) => groupOf(by.length, selected));
   }
 
   async *scan<R extends Row>(table: Table<R>): AsyncIterable<readonly R[]> {

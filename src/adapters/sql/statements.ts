@@ -8,6 +8,7 @@ import type {
   ColumnType,
   Condition,
   Generation,
+  Group,
   Latest,
   Row,
   RowKey,
@@ -73,6 +74,19 @@ export interface Dialect {
 /** Quotes a name. The names we use hold no quotes; should one, it is doubled. */
 export function quoted(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
+}
+
+/** A group of a table, of what `sumBy` selects: texts, a number of rows, and a sum and a number for each column. */
+export function groupOf(texts: number, selected: readonly (string | bigint | null)[]): Group {
+  const [rows = 0, ...totals] = selected.slice(texts).map((value) => BigInt(value ?? 0));
+  return {
+    values: selected.slice(0, texts).map(String),
+    rows: Number(rows),
+    sums: Array.from({ length: totals.length / 2 }, (_, n) => ({
+      sum: totals[2 * n] ?? 0n,
+      rows: Number(totals[2 * n + 1]),
+    })),
+  };
 }
 
 /** Conditions as the end of a statement; none is none. */
@@ -214,12 +228,25 @@ export class TableSql<R extends Row = Row> {
   }
 
   countBy(member: keyof R & string, selection: RowSelection<R> = {}): Sql {
+    return this.sumBy([member], [], selection);
+  }
+
+  /** Groups as `groupOf` reads them. */
+  sumBy(
+    by: readonly (keyof R & string)[],
+    sums: readonly (keyof R & string)[],
+    selection: RowSelection<R> = {},
+  ): Sql {
     const { text, values } = this.#where(selection);
-    const column = this.#column(member);
-    const also = text === '' ? ' where' : `${text} and`;
-    const from = this.place('live');
+    const known = by.map((member) => `${this.#column(member)} is not null`).join(' and ');
+    const totals = sums.map((member) => {
+      const column = this.#column(member);
+      return `, coalesce(sum(${column}), 0), count(${column})`;
+    });
     return {
-      text: `select ${column}, count(*) from ${from}${also} ${column} is not null group by ${column}`,
+      text:
+        `select ${this.#list(by)}, count(*)${totals.join('')} from ${this.place('live')}` +
+        `${text === '' ? ' where' : `${text} and`} ${known} group by ${this.#list(by)}`,
       values,
     };
   }

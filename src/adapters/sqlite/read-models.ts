@@ -6,6 +6,7 @@ import type {
   Checkpoint,
   Claim,
   Generation,
+  Group,
   Ownership,
   ParkedDecision,
   ParkedStream,
@@ -18,7 +19,7 @@ import type {
 } from '../../ports/read-models.js';
 import { afterClaim, assertMayWrite, isOwned, ownershipOf, type OwnerRow } from '../ownership.js';
 import { bookkeepingSql } from '../sql/bookkeeping.js';
-import { TableSql, type Sql, type SqlValue as Value } from '../sql/statements.js';
+import { groupOf, TableSql, type Sql, type SqlValue as Value } from '../sql/statements.js';
 import { sqliteDialect } from './dialect.js';
 import {
   asFault,
@@ -186,6 +187,21 @@ class SqliteReadModels implements ReadModels {
       const { text, values } = this.#sqlOf(table).countBy(column, selection);
       const counts = this.#prepare(text, table, 'live').all(...bound(values));
       return new Map((counts as [string, bigint][]).map(([value, n]) => [value, Number(n)]));
+    });
+  }
+
+  async sumBy<R extends Row>(
+    table: Table<R>,
+    {
+      by,
+      sums,
+    }: { readonly by: readonly (keyof R & string)[]; readonly sums: readonly (keyof R & string)[] },
+    selection?: RowSelection<R>,
+  ): Promise<readonly Group[]> {
+    return this.#read(() => {
+      const { text, values } = this.#sqlOf(table).sumBy(by, sums, selection);
+      const groups = this.#prepare(text, table, 'live').all(...bound(values));
+      return (groups as (string | bigint)[][]).map((selected) => groupOf(by.length, selected));
     });
   }
 
