@@ -108,7 +108,14 @@ async function rebuilt(
 async function opened(log: string, file: string, projections: readonly Projection[]) {
   const store = await openSqliteEventStore({ file: log, clock: systemClock });
   const readModels = openSqliteReadModels(file);
-  const options = { store, readModels, projections, clock: systemClock, random: Math.random, owner: 'bench' };
+  const options = {
+    store,
+    readModels,
+    projections,
+    clock: systemClock,
+    random: Math.random,
+    owner: 'bench',
+  };
   const projector = new Projector(options);
   const close = async (): Promise<void> => {
     await projector.stop();
