@@ -220,7 +220,7 @@ describe('the help', () => {
   it('of every verb has two examples, which are tried', async () => {
     const { out } = await shipslog(['help']);
     const commands = out.split('Commands:\n')[1] ?? '';
-    const verbs = [...commands.matchAll(/^ {2}(\w+) /gm)].map(([, name = '']) => name);
+    const verbs = [...commands.matchAll(/^ {2}([\w-]+) /gm)].map(([, name = '']) => name);
     expect(verbs.length).toBeGreaterThan(30);
     for (const verb of verbs.filter((name) => name !== 'help')) {
       const help = await shipslog(['help', verb]);

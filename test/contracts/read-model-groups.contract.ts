@@ -7,7 +7,6 @@ import type {
   RowSelection,
   Table,
 } from '../../src/ports/read-models.js';
-import type { ReadModelsUnderTest } from './read-models.contract.js';
 
 type Sample = {
   readonly id: string;
@@ -38,10 +37,16 @@ function sample(id: string, members: Partial<Sample> = {}): Sample {
   return { id, from: null, count: 0, position: 0n, done: false, rest: null, ...members };
 }
 
+/** Read models to be tested, empty and not opened, and what removes their traces. */
+interface UnderTest {
+  readonly readModels: ReadModels;
+  dispose(): Promise<void>;
+}
+
 /** What every store of read models must tell of groups of rows. */
-export function groupsContract(name: string, create: () => Promise<ReadModelsUnderTest>): void {
+export function groupsContract(name: string, create: () => Promise<UnderTest>): void {
   describe(`groups of rows in ${name}`, () => {
-    let underTest: ReadModelsUnderTest;
+    let underTest: UnderTest;
     let readModels: ReadModels;
     const write = (rows: readonly Sample[]): Promise<void> =>
       readModels.commit([{ table: samples, generation: 'live', rows, from: null, to: 1n }]);
