@@ -135,7 +135,8 @@ export class Rebuilds {
   async #build(rebuild: Rebuild, how: Beginning, cancelled: AbortSignal): Promise<RebuildOutcome> {
     const { stop, clock, random } = this.#options;
     const signal = AbortSignal.any([cancelled, stop]);
-    const run = { rebuild, how, signal, failures: 0, group: new FoldGroup(this.#options, []) };
+    const group = new FoldGroup(this.#options, []);
+    const run: Run = { rebuild, how, signal, failures: 0, group, from: null, done: 0 };
     while (!signal.aborted) {
       try {
         if (await this.#attempt(run)) return 'promoted';
@@ -152,7 +153,7 @@ export class Rebuilds {
 
   /** Builds until it is promoted, or, answering false, until it is told to end. */
   async #attempt(run: Run): Promise<boolean> {
-    const { rebuild, signal } = run;
+    const { rebuild } = run;
     const folds = await this.#beginNext(rebuild.projections, run.how);
     if (folds === null) {
       this.#options.onTaken();
@@ -160,8 +161,11 @@ export class Rebuilds {
     }
     run.how = 'go on';
     run.group = new FoldGroup(this.#options, folds, run.group.hole);
-    await this.#buildUp(run);
-    if (signal.aborted) return false;
+    Object.assign(run, { from: run.group.position, done: 0 });
+    if (!(await this.#buildUp(run))) return false;
+    // What takes long is done before the live tables have to wait; what came meanwhile is folded after it.
+    for (const { projection } of folds) await this.#options.readModels.finishNext(projection);
+    if (!(await this.#buildUp(run))) return false;
     await this.#options.promote(run.group);
     return true;
   }
@@ -184,12 +188,10 @@ export class Rebuilds {
     return folds;
   }
 
-  /** Folds the log into the new tables until hardly anything is left. */
-  async #buildUp(run: Run): Promise<void> {
+  /** Folds the log into the new tables until hardly anything is left; false when it was told to end before. */
+  async #buildUp(run: Run): Promise<boolean> {
     const { store } = this.#options;
-    const { group, rebuild, signal } = run;
-    const from = group.position;
-    let done = 0;
+    const { group, rebuild, signal, from } = run;
     let pass: number;
     do {
       pass = 0;
@@ -197,17 +199,18 @@ export class Rebuilds {
       const commit = async (): Promise<void> => {
         await group.commit();
         run.failures = 0;
-        const total = estimatedTotal({ done, from, at: group.position, head });
-        rebuild.report({ done, total });
+        const total = estimatedTotal({ done: run.done, from, at: group.position, head });
+        rebuild.report({ done: run.done, total });
       };
       await readOn(store, { after: group.position, signal }, async (page) => {
         await group.fold(page);
         pass += page.length;
-        done += page.length;
+        run.done += page.length;
         if (group.isFull) await commit();
       });
       await commit();
     } while (pass >= NEARLY_THERE_EVENTS && !signal.aborted);
+    return !signal.aborted;
   }
 
   async #drop({ projections }: Rebuild): Promise<RebuildOutcome> {
@@ -226,6 +229,9 @@ interface Run {
   how: Beginning;
   failures: number;
   group: FoldGroup;
+  /** Where this attempt began, and how many events it has folded since. */
+  from: Position | null;
+  done: number;
 }
 
 /** Exact where positions have no gaps; elsewhere as good as events are evenly large. */

@@ -143,7 +143,7 @@ export interface RowQuery<R extends Row> extends RowSelection<R> {
 /**
  * Tables folded from the log, with their checkpoints.
  *
- * One handle writes at a time: the one whose claim stands. A write (`commit`, `promoteNext`, `dropNext`, `park`, `readmit`)
+ * One handle writes at a time: the one whose claim stands. A write (`commit`, `finishNext`, `promoteNext`, `dropNext`, `park`, `readmit`)
  * of a handle whose claim was taken by another fails, however late it comes; so does one of a handle without
  * a claim while that of another holds. Two writers would do no harm either, since every commit compares and
  * sets its checkpoints; they would only be in each other's way.
@@ -209,6 +209,11 @@ export interface ReadModels {
    * for it: whoever owns the tables builds it.
    */
   startNext(table: Table): Promise<void>;
+  /**
+   * Does ahead of `promoteNext` what takes long, such as indexes. Rows may still be written. Safe to repeat.
+   * @throws {Fault} REVISION_CONFLICT when there is no `next` (any more), STORE_OWNED.
+   */
+  finishNext(table: Table): Promise<void>;
   /** Puts `next` in the place of `live` in one transaction: rows, checkpoint, parked streams. */
   promoteNext(table: Table): Promise<void>;
   /** Drops a generation `next` that will not be finished. Safe to repeat. */

@@ -76,6 +76,7 @@ export function ownershipContract(name: string, create: () => Promise<ReadModels
       await readModels.startNext(others);
       await commitBy(readModels, null, 1n);
       await expect(commitBy(other, 1n, 2n)).rejects.toMatchObject(owned);
+      await expect(other.finishNext(others)).rejects.toMatchObject(owned);
       await expect(other.promoteNext(others)).rejects.toMatchObject(owned);
       await expect(other.dropNext(others)).rejects.toMatchObject(owned);
       await expect(other.park(parked)).rejects.toMatchObject(owned);

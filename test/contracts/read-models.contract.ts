@@ -384,7 +384,9 @@ export function readModelsContract(name: string, create: () => Promise<ReadModel
       test('promoted, it is the live one: rows, checkpoint and parked streams', async () => {
         await readModels.park(parkedStream('deployment-old'));
         await readModels.park(parkedStream('deployment-new', nextOnly));
+        await readModels.finishNext(samples);
         await readModels.commit([change(samples, [sample('new')], { ...nextOnly, to: 5n })]);
+        await readModels.finishNext(samples);
         await readModels.promoteNext(samples);
         expect(await all(samples)).toEqual([sample('new')]);
         expect(await position('samples')).toBe(5n);
@@ -401,6 +403,9 @@ export function readModelsContract(name: string, create: () => Promise<ReadModel
         expect(await position('samples', 'next')).toBeUndefined();
         expect(await readModels.parked()).toEqual([]);
         expect(await all(samples)).toEqual([sample('old')]);
+        await expect(readModels.finishNext(samples)).rejects.toMatchObject({
+          code: 'REVISION_CONFLICT',
+        });
         const promotion = readModels.promoteNext(samples);
         await expect(promotion).rejects.toMatchObject({ code: 'REVISION_CONFLICT' });
         expect(await all(samples)).toEqual([sample('old')]);

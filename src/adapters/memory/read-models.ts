@@ -175,6 +175,11 @@ export class MemoryReadModels implements ReadModels {
     this.#put(blank(table, 'next'));
   }
 
+  async finishNext(table: Table): Promise<void> {
+    assertMayWrite(this.#claimed());
+    this.#get(table.name, 'next');
+  }
+
   async promoteNext(table: Table): Promise<void> {
     assertMayWrite(this.#claimed());
     const next = this.#get(table.name, 'next');

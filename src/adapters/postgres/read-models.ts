@@ -169,8 +169,20 @@ class PostgresReadModels implements ReadModels {
     });
   }
 
+  /** Indexes the table, while others go on reading and writing: it is not theirs yet. */
+  async finishNext(table: Table): Promise<void> {
+    const sql = this.#sqlOf(table);
+    await this.#database.transaction(async (run) => {
+      // The owner's row is not held meanwhile: claims must be renewed.
+      assertMayWrite({ ...(await ownerOf(run)), ours: this.#fence });
+      const build = await this.#nextOf(run, table);
+      for (const text of sql.createIndexes('next', Number(build))) await run(text);
+      await run(`analyze ${sql.place('next')}`);
+    });
+  }
+
   async promoteNext(table: Table): Promise<void> {
-    await this.#index(table);
+    await this.finishNext(table);
     await this.#database.change(async (run) => {
       // Waits for whoever reads it; only then is the owner's row held, which a claim may wait for.
       await this.#drop(run, table, 'live');
@@ -259,16 +271,6 @@ class PostgresReadModels implements ReadModels {
     if (isStepped === 't') return;
     const moved = changes.map(({ table, from }) => `${table.name} at ${String(from)}`).join(', ');
     throw new Fault('REVISION_CONFLICT', `not ${moved} any more: another projector was there`);
-  }
-
-  /** Indexes a table that is built, while others go on reading and writing: it is not theirs yet. */
-  async #index(table: Table): Promise<void> {
-    const sql = this.#sqlOf(table);
-    await this.#database.transaction(async (run) => {
-      const build = await this.#nextOf(run, table);
-      for (const text of sql.createIndexes('next', Number(build))) await run(text);
-      await run(`analyze ${sql.place('next')}`);
-    });
   }
 
   /** The building that is to be promoted: the one that we know of, if we know of any. */

@@ -227,12 +227,16 @@ class SqliteReadModels implements ReadModels {
     });
   }
 
+  /** Nothing takes long here: indexes grow with their table. */
+  async finishNext(table: Table): Promise<void> {
+    this.#write(() => {
+      this.#assertNext(table);
+    });
+  }
+
   async promoteNext(table: Table): Promise<void> {
     this.#write(() => {
-      const places = this.#checkpoints();
-      if (!places.some((at) => at.table === table.name && at.generation === 'next')) {
-        throw gone(table, 'next');
-      }
+      this.#assertNext(table);
       this.#drop(table, 'live');
       this.#database.exec(this.#sqlOf(table).rename());
       this.#run(BOOKKEEPING.promote, [table.name]);
@@ -317,6 +321,12 @@ class SqliteReadModels implements ReadModels {
       'REVISION_CONFLICT',
       `${table.name} (${generation}) is not at ${String(from)}: another projector moved it`,
     );
+  }
+
+  #assertNext(table: Table): void {
+    const places = this.#checkpoints();
+    if (places.some((at) => at.table === table.name && at.generation === 'next')) return;
+    throw gone(table, 'next');
   }
 
   #create(table: Table, generation: Generation, build: number): void {
