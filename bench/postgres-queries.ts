@@ -86,7 +86,7 @@ function queries(total: number): Readonly<Record<string, Asked>> {
     'active attempts, as the reaper asks': () =>
       find(deployments, {
         where: [
-          { column: 'attemptState', in: ['pending', 'running'] },
+          { column: 'attemptState', is: 'running' },
           { column: 'position', above: -1n },
         ],
         orderBy: { column: 'position', direction: 'ascending' },

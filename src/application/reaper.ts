@@ -24,6 +24,7 @@ export interface ReaperOptions {
   readonly intervalMs: number;
 }
 
+const ACTIVE = ['pending', 'running'] as const;
 /** Attempts looked at in one read. */
 const PAGE_SIZE = 500;
 /** Attempts marked at once, and the pause after them: at most 200 a second, so that commands keep their turn. */
@@ -76,21 +77,24 @@ export class Reaper {
     }
   }
 
+  /** Page by page, and one state after the other: so each page is the next piece of an index. */
   async *#active(): AsyncIterable<readonly DeploymentRow[]> {
-    let after: Position = -1n;
-    let rows: readonly DeploymentRow[];
-    do {
-      rows = await this.options.readModels.find<DeploymentRow>(deployments, {
-        where: [
-          { column: 'attemptState', in: ['pending', 'running'] },
-          { column: 'position', above: after },
-        ],
-        orderBy: { column: 'position', direction: 'ascending' },
-        limit: PAGE_SIZE,
-      });
-      after = rows.at(-1)?.position ?? after;
-      yield rows;
-    } while (rows.length === PAGE_SIZE);
+    for (const state of ACTIVE) {
+      let after: Position = -1n;
+      let rows: readonly DeploymentRow[];
+      do {
+        rows = await this.options.readModels.find<DeploymentRow>(deployments, {
+          where: [
+            { column: 'attemptState', is: state },
+            { column: 'position', above: after },
+          ],
+          orderBy: { column: 'position', direction: 'ascending' },
+          limit: PAGE_SIZE,
+        });
+        after = rows.at(-1)?.position ?? after;
+        yield rows;
+      } while (rows.length === PAGE_SIZE);
+    }
   }
 
   /** Marks those of the rows' attempts that were silent for too long; answers all that are active. */

@@ -41,7 +41,8 @@ export const deployments = defineProjection<DeploymentRow>({
     ['position'],
     ['state', 'position'],
     ['environment', 'position'],
-    ['attemptState'],
+    // The reaper asks for the active ones, page by page.
+    ['attemptState', 'position'],
     ['labels'],
     // Counting by state reads this index alone, which is a hundredth of the table.
     ['state', 'archived'],

@@ -152,6 +152,10 @@ describe('read models in a SQLite file', () => {
       [shown, { column: 'environment', is: 'production' }],
       [shown, { column: 'labels', member: 'team', equals: 'payments' }],
       [shown, { column: 'position', below: 7n }],
+      [
+        { column: 'attemptState', is: 'running' },
+        { column: 'position', above: 7n },
+      ],
     ];
     for (const where of conditions) {
       const plan = planOf(sql.find({ where, orderBy, limit: 51 }));
