@@ -92,7 +92,8 @@ export class ShipslogRuntime
   ) {
     const { store, readModels, journal, leases } = stores;
     const { policy: defaults, scopes, reaperIntervalMs: intervalMs } = settings;
-    this.#watch = new LeaseWatch(clock, leases);
+    const { roles } = settings;
+    this.#watch = new LeaseWatch(clock, leases, { forgets: !roles.has('reaper') });
     this.tail = new Tail(store, clock);
     const watch = this.#watch;
     this.commands = new CommandPath({ store, leases: watch, journal, clock, scopes, defaults });
@@ -104,7 +105,7 @@ export class ShipslogRuntime
       clock,
       random: chance,
       owner: `${hostname()}/${String(process.pid)}`,
-      folds: settings.roles.has('projector'),
+      folds: roles.has('projector'),
     });
     const act = (): Promise<void> => this.projector.doWhatIsAsked();
     this.parked = new ParkedStreams({ readModels, journal, clock, act });

@@ -65,14 +65,17 @@ export class Reaper {
 
   /** One round; a failure is told and tried again in the next one. */
   async #reap(): Promise<void> {
+    const { leases } = this.options;
     try {
+      await leases.adopt();
       const active: AttemptKey[] = [];
       for await (const rows of this.#active()) {
         active.push(...(await this.#markSilent(rows)));
         if (this.#stopped) return;
       }
-      await this.options.leases.retain(active);
+      await leases.retain(active);
     } catch (error) {
+      leases.missed();
       emit('trouble', { where: 'reaper', error });
     }
   }
@@ -135,9 +138,12 @@ export class Reaper {
       const command = MarkUnknown.of({ deploymentId, attemptId, cause, actor: REAPER });
       await this.options.commands.execute('MarkUnknown', command);
     } catch (error) {
-      // Refused: it was heard of, or ended, meanwhile. A fault: the next round tries again.
-      if (error instanceof Fault) emit('trouble', { where: 'reaper', error });
-      else if (!(error instanceof Refused)) throw error;
+      // Refused: it was heard of, or ended, meanwhile. A fault: who could not be asked about the attempt could
+      // not take its heartbeats either, so it has its time again.
+      if (error instanceof Fault) {
+        this.options.leases.countAnew({ deploymentId, attemptId });
+        emit('trouble', { where: 'reaper', error });
+      } else if (!(error instanceof Refused)) throw error;
     }
   }
 }

@@ -22,6 +22,8 @@ export interface Leases {
   beat(key: AttemptKey, at: Instant, progress?: JsonObject): Promise<Beat>;
   /** The last beat of each attempt asked for, in the same order; null where there is none. */
   read(keys: readonly AttemptKey[]): Promise<readonly (Beat | null)[]>;
+  /** The attempts that have a beat, in no order. */
+  keys(): Promise<readonly AttemptKey[]>;
   /** Forgets an attempt that has ended. */
   drop(key: AttemptKey): Promise<void>;
   close(): Promise<void>;

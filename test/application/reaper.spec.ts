@@ -16,6 +16,8 @@ import { Projector } from '../../src/application/projector.js';
 import { Reaper } from '../../src/application/reaper.js';
 import type { DeploymentId } from '../../src/domain/event-schema.js';
 import type { EventStore } from '../../src/ports/event-store.js';
+import { Fault } from '../../src/ports/faults.js';
+import type { Leases } from '../../src/ports/leases.js';
 import { PROJECTIONS } from '../../src/projections/registry.js';
 import { FakeClock, until } from '../support/fake-clock.js';
 import { newLog } from '../support/log-under-test.js';
@@ -28,12 +30,46 @@ let store: EventStore;
 let dispose: () => Promise<void>;
 let running: { path: CommandPath; projector: Projector; stop: () => Promise<void> };
 
+/** The database of signs of life and read models. */
+let beats: Leases;
+let isAway: boolean;
+let isCut: boolean;
+
+/** A store that is out of reach while the database is away. */
+function inDatabase<T extends object>(whole: T): T {
+  return new Proxy(whole, {
+    get: (target, name): unknown => {
+      const member: unknown = Reflect.get(target, name);
+      if (typeof member !== 'function') return member;
+      return (...values: unknown[]): unknown =>
+        isAway
+          ? Promise.reject(new Fault('STORE_UNAVAILABLE'))
+          : Reflect.apply(member, target, values);
+    },
+  });
+}
+
+/** The log as the command path reaches it. */
+function cuttable(whole: EventStore): EventStore {
+  return new Proxy(whole, {
+    get: (target, name): unknown => {
+      const member: unknown = Reflect.get(target, name);
+      if (typeof member !== 'function') return member;
+      return (...values: unknown[]): unknown => {
+        if (isCut) throw new Fault('STORE_UNAVAILABLE');
+        return Reflect.apply(member, target, values);
+      };
+    },
+  });
+}
+
 /** One process: command path, projector and reaper on the shared log. */
 async function startProcess(): Promise<typeof running> {
-  const readModels = new MemoryReadModels();
-  const leases = new LeaseWatch(clock, new MemoryLeases());
+  const reached = cuttable(store);
+  const readModels = inDatabase(new MemoryReadModels());
+  const leases = new LeaseWatch(clock, beats);
   const path = new CommandPath({
-    store,
+    store: reached,
     leases,
     journal: new MemoryAuditJournal(),
     clock,
@@ -73,6 +109,9 @@ async function startProcess(): Promise<typeof running> {
 
 beforeEach(async () => {
   clock = new FakeClock();
+  beats = inDatabase(new MemoryLeases());
+  isAway = false;
+  isCut = false;
   ({ store, dispose } = await newLog());
   running = await startProcess();
   await running.path.execute('CreateDeployment', CreateDeployment.of({ deploymentId: 'web' }));
@@ -84,9 +123,9 @@ afterEach(async () => {
 });
 
 /** Waits until the reaper can see what a command has written. */
-const shown = async (receipt: Promise<Receipt>) => {
+const shown = async (receipt: Promise<Receipt>, waits = true) => {
   const { position } = await receipt;
-  await until(() => (running.projector.position ?? 0n) >= position);
+  if (waits) await until(() => (running.projector.position ?? 0n) >= position);
 };
 const start = () => shown(running.path.execute('StartAttempt', StartAttempt.of(first)));
 const state = async () => (await running.path.read('web' as DeploymentId))?.deployment.state;
@@ -161,6 +200,79 @@ test('a process that was frozen for ten leases hears its runners before it judge
   await running.path.heartbeat(Heartbeat.of(first));
   await clock.advance(8_000);
   expect(await state()).toBe('deploying');
+});
+
+test('a database that was away for longer than a lease costs no runner its attempt', async () => {
+  await start();
+  await clock.advance(3_000);
+  isAway = true;
+  for (let beat = 0; beat < 6; beat += 1) {
+    await clock.advance(4_000);
+    await expect(running.path.heartbeat(Heartbeat.of(first))).rejects.toBeInstanceOf(Fault);
+  }
+  isAway = false;
+  await clock.advance(4_000);
+  await running.path.heartbeat(Heartbeat.of(first));
+  expect(await losses()).toEqual([]);
+  await clock.advance(60_000);
+  await until(isUnknown);
+});
+
+test('a log that was away for longer than a lease costs no runner its attempt, wherever it beats', async () => {
+  await start();
+  const other = await startProcess();
+  isCut = true;
+  for (let beat = 0; beat < 6; beat += 1) {
+    await clock.advance(4_000);
+    await expect(other.path.heartbeat(Heartbeat.of(first))).rejects.toBeInstanceOf(Fault);
+  }
+  isCut = false;
+  await clock.advance(4_000);
+  await other.path.heartbeat(Heartbeat.of(first));
+  expect(await losses()).toEqual([]);
+  await clock.advance(60_000);
+  await until(isUnknown);
+  await other.stop();
+});
+
+test('a beat that counts from one again, since its attempt was forgotten meanwhile, is heard', async () => {
+  const [one, two] = [new LeaseWatch(clock, beats), new LeaseWatch(clock, beats)];
+  await one.beat(first, clock.now());
+  await two.refresh([first]);
+  await clock.advance(400);
+  await one.drop(first);
+  await one.beat(first, clock.now());
+  await two.refresh([first]);
+  expect(two.silentMs(first, 'running')).toBe(0);
+});
+
+test('what could not be forgotten at once is forgotten by the next round', async () => {
+  await start();
+  isAway = true;
+  await shown(
+    running.path.execute('EndAttempt', EndAttempt.of({ ...first, outcome: 'succeeded' })),
+    false,
+  );
+  isAway = false;
+  await clock.advance(8_000);
+  expect(await beats.read([first])).toEqual([null]);
+});
+
+test('what a process has noted that ended before is forgotten by the reaper', async () => {
+  await beats.beat({ ...first, attemptId: 'ended' }, clock.now());
+  const other = await startProcess();
+  await clock.advance(2_000);
+  expect(await beats.read([{ ...first, attemptId: 'ended' }])).toEqual([null]);
+  await other.stop();
+});
+
+test('a process that hears of attempts and reaps none keeps few of them in mind', async () => {
+  const watch = new LeaseWatch(clock, beats, { forgets: true });
+  for (let n = 0; n <= 10_000; n += 1) {
+    await watch.beat({ deploymentId: 'web', attemptId: String(n) }, clock.now());
+  }
+  expect(watch.lastBeat({ deploymentId: 'web', attemptId: '0' })).toBeNull();
+  expect(watch.lastBeat({ deploymentId: 'web', attemptId: '1' })).not.toBeNull();
 });
 
 test('two reapers on one log leave one event', async () => {

@@ -42,6 +42,15 @@ export function leasesContract(name: string, create: () => Promise<Leases>): voi
       expect(await leases.read([])).toEqual([]);
     });
 
+    test('it tells which attempts have beats', async () => {
+      expect(await leases.keys()).toEqual([]);
+      const other = { deploymentId: 'd2', attemptId: 'a1' };
+      for (const key of [attempt, other, attempt]) await leases.beat(key, first);
+      expect(await leases.keys()).toHaveLength(2);
+      await leases.drop(attempt);
+      expect(await leases.keys()).toEqual([other]);
+    });
+
     test('an attempt that was dropped begins anew; dropping again is harmless', async () => {
       await leases.beat(attempt, first, { done: 1 });
       await leases.drop(attempt);

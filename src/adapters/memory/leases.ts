@@ -18,6 +18,13 @@ export class MemoryLeases implements Leases {
     return keys.map((key) => this.#beats.get(placeOf(key)) ?? null);
   }
 
+  async keys(): Promise<readonly AttemptKey[]> {
+    return [...this.#beats.keys()].map((place) => {
+      const [deploymentId = '', attemptId = ''] = place.split('\n');
+      return { deploymentId, attemptId };
+    });
+  }
+
   async drop(key: AttemptKey): Promise<void> {
     this.#beats.delete(placeOf(key));
   }

@@ -9,6 +9,7 @@ const BEAT = `insert into ${LEASES} as "lease" (deployment_id, attempt_id, beats
   values ($1, $2, 1, $3, $4) on conflict (deployment_id, attempt_id) do update
   set beats = "lease".beats + 1, at = excluded.at, progress = coalesce(excluded.progress, "lease".progress)
   returning beats, at, progress`;
+const KEYS = `select deployment_id, attempt_id from ${LEASES}`;
 /** A command may wait for this; a heartbeat that is lost does no harm. */
 const BEAT_MS_MAX = 2_000;
 const READ = `select "key".n, beats, at, progress from unnest($1::text[], $2::text[]) with ordinality
@@ -59,6 +60,11 @@ class PostgresLeases implements Leases {
     ]);
     for (const [n, ...beat] of rows) beats[Number(n) - 1] = beatOf(beat);
     return beats;
+  }
+
+  async keys(): Promise<readonly AttemptKey[]> {
+    const rows = (await this.#database.query(KEYS)) as readonly (readonly [string, string])[];
+    return rows.map(([deploymentId, attemptId]) => ({ deploymentId, attemptId }));
   }
 
   async drop({ deploymentId, attemptId }: AttemptKey): Promise<void> {
