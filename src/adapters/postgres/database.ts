@@ -71,6 +71,8 @@ export class PostgresDatabase {
   #pool: pg.Pool;
   readonly #users = new Set<symbol>();
   #closing: Promise<void> | null = null;
+  /** Whether connections start without what a pooler may not take. */
+  #isBare = false;
 
   constructor({ url, connectionsMax, statementTimeoutMs }: PostgresOptions) {
     this.place = placeOf(url);
@@ -118,7 +120,8 @@ export class PostgresDatabase {
 
   /** Leaves out what a pooler does not take: statements are then bounded on our side alone. */
   async #withoutParameters(error: unknown): Promise<boolean> {
-    if (!isFault(error) || !isParameterRefused(error.cause)) return false;
+    if (this.#isBare || !isFault(error) || !isParameterRefused(error.cause)) return false;
+    this.#isBare = true;
     await this.#pool.end();
     this.#pool = poolOf(this.#config);
     return true;
@@ -173,7 +176,7 @@ export class PostgresDatabase {
 
   async #begin<T>(begin: string, task: (run: Run) => Promise<T>): Promise<T> {
     let client: pg.PoolClient | null = null;
-    let failure: unknown = null;
+    let isClean = false;
     try {
       client = await this.#pool.connect();
       const connection = client;
@@ -182,14 +185,18 @@ export class PostgresDatabase {
       await run(begin);
       const result = await task(run);
       await run('commit');
+      isClean = true;
       return result;
     } catch (error) {
-      failure = error;
-      await client?.query('rollback').catch(() => undefined);
+      const isBack = await client?.query('rollback').then(
+        () => true,
+        () => false,
+      );
+      isClean = isFault(error) && isBack === true;
       throw asFault(error, this.place);
     } finally {
       // A connection on which something failed is not used again, unless it was a rule of ours that said no.
-      client?.release(failure !== null && !isFault(failure));
+      client?.release(!isClean);
     }
   }
 

@@ -41,7 +41,9 @@ function codeOf(error: unknown): string {
 /** Whether waiting and asking again can not help. */
 export function isRefusal(error: unknown): boolean {
   const code = codeOf(error);
-  return REFUSALS.has(code) || UNTRUSTED.test(`${code} ${messageOf(error)}`);
+  return (
+    REFUSALS.has(code) || isParameterRefused(error) || UNTRUSTED.test(`${code} ${messageOf(error)}`)
+  );
 }
 
 /** Whether a pooler turned a parameter of our start away: PgBouncer knows only a few. */
