@@ -17,7 +17,7 @@ export interface ClaimantOptions {
   readonly takesOver: boolean;
   /** The claim was renewed. */
   readonly onRenewed: () => void;
-  /** Another owns the tables now. */
+  /** Another owns the tables now, or did meanwhile: what is known of them may be of the past. */
   readonly onLost: () => void;
 }
 
@@ -30,8 +30,11 @@ export interface ClaimantOptions {
 export class Claimant {
   #isOwner = false;
   #seen: Ownership | null = null;
+  /** The number of the claim that was ours last. */
+  #fence: bigint | null = null;
   #takesOver: boolean;
   #isReleased = false;
+  #asking: Promise<boolean> | null = null;
   #cancel: () => void = () => undefined;
 
   constructor(private readonly options: ClaimantOptions) {
@@ -61,6 +64,16 @@ export class Claimant {
     this.#seen = await this.options.readModels.ownership();
   }
 
+  /** Gives the tables up to whoever can do more with them. Never fails: else the claim is past soon. */
+  async yield(): Promise<void> {
+    await this.#asking?.catch(() => undefined);
+    this.#cancel();
+    this.#isOwner = false;
+    await this.options.readModels.release().catch((error: unknown) => {
+      emit('trouble', { where: 'projector', error });
+    });
+  }
+
   /** A write was refused: the tables are another's. */
   lost(): void {
     this.#cancel();
@@ -77,24 +90,35 @@ export class Claimant {
     await this.options.readModels.release();
   }
 
-  async #ask(): Promise<boolean> {
+  /** Asks for the tables, once at a time; whether they are ours. */
+  #ask(): Promise<boolean> {
+    this.#asking ??= this.#askNow().finally(() => {
+      this.#asking = null;
+    });
+    return this.#asking;
+  }
+
+  async #askNow(): Promise<boolean> {
     const { readModels, owner } = this.options;
     const takesOver = this.#takesOver;
     const { isOurs, ...seen } = await readModels.claim({ owner, ttlMs: CLAIM_TTL_MS, takesOver });
     this.#takesOver = false;
     this.#seen = seen;
     this.#isOwner = isOurs && !this.#isReleased;
+    if (isOurs) this.#fence = seen.fence;
     if (isOurs && this.#isReleased) await readModels.release();
     return this.#isOwner;
   }
 
   #renewLater(): void {
+    this.#cancel();
     this.#cancel = this.options.clock.after(CLAIM_RENEW_MS, () => void this.#renew());
   }
 
   async #renew(): Promise<void> {
+    const before = this.#fence;
     try {
-      if (await this.#ask()) this.options.onRenewed();
+      if ((await this.#ask()) && this.#fence === before) this.options.onRenewed();
       else this.options.onLost();
     } catch (error) {
       // The claim may still hold; if it does not, the next write says so.

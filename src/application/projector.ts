@@ -33,6 +33,7 @@ export interface ProjectorOptions extends GroupOptions {
 /** Events folded in one go while following the log: a dozen milliseconds at most. */
 const LIVE_EVENTS_MAX = 500;
 const CONFLICT_BACKOFF_MS = 50; // Another projector did the work meanwhile: nothing is wrong.
+const FAILURES_MAX = 5; // In a row, a few seconds: another may reach what is out of reach here.
 /** How often one who does not fold looks how far the tables are, while somebody waits for them. */
 const LOOK_MS = 15;
 
@@ -221,9 +222,9 @@ export class Projector {
           this.#claimant.lost();
           continue;
         }
-        const delayMs = isFault(error, 'REVISION_CONFLICT')
-          ? jittered(CONFLICT_BACKOFF_MS, random)
-          : this.#fail(error);
+        const isConflict = isFault(error, 'REVISION_CONFLICT');
+        const delayMs = isConflict ? jittered(CONFLICT_BACKOFF_MS, random) : this.#fail(error);
+        if (!isPassing(error) || this.#failures > FAILURES_MAX) await this.#claimant.yield();
         await sleep(clock, delayMs, this.#stop.signal);
       }
     }
@@ -243,6 +244,7 @@ export class Projector {
       this.#live = new FoldGroup(this.#options, []);
     });
     await this.#look();
+    this.#recovered();
     const untilMs = clock.monotonicMs() + CLAIM_RENEW_MS;
     for (;;) {
       const leftMs = untilMs - clock.monotonicMs();
@@ -260,7 +262,6 @@ export class Projector {
     this.#goal ??= this.#head = await store.head();
     this.#stored = await StoredTables.read(readModels);
     await this.#claimant.look();
-    this.#recovered();
     this.#moved();
   }
 
@@ -298,8 +299,8 @@ export class Projector {
   }
 
   async #retry(entry: ParkedStream): Promise<void> {
-    const fold = this.#live.get(entry.table);
-    if (fold === null || !this.#prepared) return;
+    const fold = this.#live.get(entry.table); // Another call may have folded it meanwhile.
+    if (!this.#prepared || fold?.parked.get(entry.stream) !== entry.position) return;
     try {
       await this.#live.commit();
       const problem = await readmit(this.#options, fold, entry);
@@ -324,8 +325,7 @@ export class Projector {
   async #follow(): Promise<void> {
     this.#refresh = new AbortController();
     const signal = AbortSignal.any([this.#stop.signal, this.#refresh.signal]);
-    const { store } = this.#options;
-    const { position: after } = this.#live;
+    const [{ store }, { position: after }] = [this.#options, this.#live];
     await readOn(store, { after, signal }, (page) => this.#apply(page, 'when full'));
     await this.#apply([], 'now');
     for await (const { events, caughtUp } of store.subscribe({
@@ -388,7 +388,7 @@ export class Projector {
         await behind.commit();
       }
       for (const fold of next.folds) {
-        await readModels.promoteNext(fold.projection);
+        await readModels.promoteNext(fold.projection, fold.position);
         live.put(fold.promoted());
       }
     } catch (error) {

@@ -180,12 +180,17 @@ export class Rebuilds {
     const folds: TableFold[] = [];
     for (const projection of projections) {
       const fold = how === 'fresh' ? null : stored.fold(projection, 'next');
-      if (fold === null && how === 'go on') return null;
-      if (fold === null) await readModels.startNext(projection);
-      const blank = { position: null, parked: new Map<string, Position>() };
-      folds.push(fold ?? new TableFold(projection, 'next', blank));
+      if (fold !== null) {
+        folds.push(fold);
+        continue;
+      }
+      if (how === 'go on') return null;
+      // It was promoted or dropped since somebody saw that it was not finished.
+      if (how === 'resume' && stored.shown(projection) !== null) continue;
+      await readModels.startNext(projection);
+      folds.push(new TableFold(projection, 'next', { position: null, parked: new Map() }));
     }
-    return folds;
+    return folds.length === 0 ? null : folds;
   }
 
   /** Folds the log into the new tables until hardly anything is left; false when it was told to end before. */

@@ -214,8 +214,12 @@ export interface ReadModels {
    * @throws {Fault} REVISION_CONFLICT when there is no `next` (any more), STORE_OWNED.
    */
   finishNext(table: Table): Promise<void>;
-  /** Puts `next` in the place of `live` in one transaction: rows, checkpoint, parked streams. */
-  promoteNext(table: Table): Promise<void>;
+  /**
+   * Puts `next` in the place of `live` in one transaction: rows, checkpoint, parked streams. Decisions about
+   * streams that are not parked any more go.
+   * @throws {Fault} REVISION_CONFLICT when there is no `next` that stands at the position, STORE_OWNED.
+   */
+  promoteNext(table: Table, position: Position | null): Promise<void>;
   /** Drops a generation `next` that will not be finished. Safe to repeat. */
   dropNext(table: Table): Promise<void>;
 

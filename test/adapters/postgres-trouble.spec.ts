@@ -226,8 +226,8 @@ await onPostgres(() => {
       await two.commit([step(1n, { generation: 'next', rows: [{ id: 'two', text: 'x' }] })]);
       const late = one.commit([step(2n, { generation: 'next' })]);
       await expect(late).rejects.toMatchObject({ code: 'REVISION_CONFLICT' });
-      await expect(one.promoteNext(notes)).rejects.toMatchObject({ code: 'REVISION_CONFLICT' });
-      await two.promoteNext(notes);
+      await expect(one.promoteNext(notes, 1n)).rejects.toMatchObject({ code: 'REVISION_CONFLICT' });
+      await two.promoteNext(notes, 1n);
       await expect(one.commit([step(2n)])).rejects.toMatchObject({ code: 'REVISION_CONFLICT' });
       expect(await one.load(notes, 'live', [['two']])).toEqual([{ id: 'two', text: 'x' }]);
     });
@@ -238,17 +238,17 @@ await onPostgres(() => {
       await readModels.startNext(notes);
       await database.transaction(async (run) => {
         await run('select * from shipslog.notes');
-        const promotion = readModels.promoteNext(notes);
+        const promotion = readModels.promoteNext(notes, null);
         await expect(promotion).rejects.toMatchObject({
           code: 'STORE_UNAVAILABLE',
           retryable: true,
         });
       });
-      await readModels.promoteNext(notes);
+      await readModels.promoteNext(notes, null);
     });
 
     test('a pooler that knows no statement_timeout is served all the same', async () => {
-      const pooler = await strictPooler(new URL(fresh.url).port);
+      const pooler = await strictPooler(new URL(fresh.url).port, 'statement_timeout');
       const url = fresh.url.replace(
         /:\d+\//,
         `:${String((pooler.address() as AddressInfo).port)}/`,
@@ -258,6 +258,20 @@ await onPostgres(() => {
       await readModels.commit([step(1n)]);
       expect(await readModels.load(notes, 'live', [['1']])).toHaveLength(1);
       await readModels.close();
+      pooler.close();
+      await once(pooler, 'close');
+    });
+
+    test('a pooler that takes none of our starts ends ours with one line', async () => {
+      const pooler = await strictPooler(new URL(fresh.url).port, 'application_name');
+      const url = fresh.url.replace(
+        /:\d+\//,
+        `:${String((pooler.address() as AddressInfo).port)}/`,
+      );
+      await expect(openPostgres({ url })).rejects.toMatchObject({
+        code: 'STORE_UNAVAILABLE',
+        message: expect.stringContaining('unsupported startup parameter: application_name'),
+      });
       pooler.close();
       await once(pooler, 'close');
     });
@@ -299,12 +313,12 @@ await onPostgres(() => {
   });
 });
 
-/** Passes connections on, unless their start names a parameter that PgBouncer does not know. */
-async function strictPooler(port: string): Promise<Server> {
+/** Passes connections on, unless their start names a parameter that it does not know. */
+async function strictPooler(port: string, unknown: string): Promise<Server> {
   const pooler = createServer((client) => {
     client.once('data', (start) => {
-      if (start.includes('statement_timeout')) {
-        client.end(errorResponse('unsupported startup parameter: statement_timeout'));
+      if (start.includes(unknown)) {
+        client.end(errorResponse(`unsupported startup parameter: ${unknown}`));
         return;
       }
       const upstream = connect(Number(port), '127.0.0.1', () => upstream.write(start));

@@ -5,6 +5,7 @@ import type { Projector } from '../../src/application/projector.js';
 import type { Row } from '../../src/ports/read-models.js';
 import type { Projection } from '../../src/projections/projection.js';
 import { Story } from '../support/events.js';
+import { FakeClock } from '../support/fake-clock.js';
 import { Projecting } from '../support/projecting.js';
 
 const ALICE = { kind: 'human', id: 'alice' } as const;
@@ -15,6 +16,7 @@ describe('a parked stream', () => {
   let parked: ParkedStreams;
   let journal: MemoryAuditJournal;
   let isMended: boolean;
+  let story: Story;
 
   type Starts = { readonly id: string; readonly events: number };
   /** Counts events, and cannot take the start of an attempt until it is mended. */
@@ -34,7 +36,8 @@ describe('a parked stream', () => {
   beforeEach(async () => {
     isMended = false;
     here = await Projecting.begin();
-    await new Story('d1').created().opened('a1').started().saveTo(here.store);
+    story = new Story('d1').created().opened('a1').started();
+    await story.saveTo(here.store);
     await new Story('d2').created().saveTo(here.store);
     projector = await here.started({ projections: [starts] });
     journal = new MemoryAuditJournal();
@@ -70,11 +73,36 @@ describe('a parked stream', () => {
     expect(await decide(new RetryParked())).toMatchObject({ deploymentId: 'd1', state: 'folded' });
     expect(await rows()).toContainEqual({ id: 'd1', events: 5 });
     expect(await status()).toMatchObject({ parked: 0, status: 'live' });
-    const story = new Story('d4').created();
-    const { position } = await story.saveTo(here.store);
+    const { position } = await new Story('d4').created().saveTo(here.store);
     await projector.waitFor(position, 1000);
     expect(await rows()).toHaveLength(4);
     expect(here.troubles).toEqual([]);
+  });
+
+  test('asked for twice at the same time, it is folded once', async () => {
+    isMended = true;
+    const place = { table: 'starts', stream: 'deployment-d1' };
+    const at = here.clock.now();
+    await here.readModels.decideParked(place, { decision: 'retry', by: ALICE, reason: null, at });
+    await Promise.all([projector.doWhatIsAsked(), projector.doWhatIsAsked()]);
+    expect(await rows()).toContainEqual({ id: 'd1', events: 5 });
+  });
+
+  test('folded by another while the one that folds was frozen, it is followed by both', async () => {
+    await projector.stop();
+    const frozen = new FakeClock();
+    const options = { projections: [starts], readModels: here.beside() };
+    const first = await here.started({ ...options, clock: frozen });
+    await here.clock.advance(6_000);
+    projector = await here.started({ ...options, readModels: here.beside() });
+    isMended = true;
+    expect(await decide(new RetryParked())).toMatchObject({ state: 'folded' });
+    await projector.stop();
+    await frozen.advance(1_500);
+    expect(first.isOwner).toBe(true);
+    const { position } = await story.ended('succeeded').saveTo(here.store);
+    await first.waitFor(position, 1_000);
+    expect(await rows()).toContainEqual({ id: 'd1', events: 7 });
   });
 
   test('tried again in vain, it waits as before', async () => {

@@ -3,7 +3,7 @@ import type { Projector } from '../../src/application/projector.js';
 import { Fault } from '../../src/ports/faults.js';
 import { deployments, type DeploymentRow } from '../../src/projections/deployments.js';
 import { Story } from '../support/events.js';
-import { until } from '../support/fake-clock.js';
+import { settled, until } from '../support/fake-clock.js';
 import { Projecting } from '../support/projecting.js';
 import { eventsOf } from '../support/stored-events.js';
 
@@ -153,8 +153,8 @@ describe('rebuild', () => {
     for (const happened of [true, false]) {
       let failing = true;
       const unsure = here.readModelsWith({
-        promoteNext: async (table) => {
-          if (!failing || happened) await here.readModels.promoteNext(table);
+        promoteNext: async (...next) => {
+          if (!failing || happened) await here.readModels.promoteNext(...next);
           if (failing) {
             failing = false;
             throw new Fault('OUTCOME_UNKNOWN');
@@ -173,6 +173,57 @@ describe('rebuild', () => {
       expect(await here.differences()).toBe(0);
       await projector.stop();
     }
+  });
+
+  test('what ends while somebody looks for what is not finished is not begun again', async () => {
+    let starts = 0;
+    const looks: Promise<void>[] = [];
+    let isLooking = false;
+    const readModels = here.readModelsWith({
+      startNext: (table) => {
+        starts += 1;
+        return here.readModels.startNext(table);
+      },
+      promoteNext: async (...next) => {
+        isLooking = true;
+        looks.push(projector.doWhatIsAsked());
+        await settled(1);
+        await here.readModels.promoteNext(...next);
+      },
+      parked: async () => {
+        const parked = await here.readModels.parked();
+        if (isLooking) await rebuild?.finished;
+        isLooking = false;
+        return parked;
+      },
+    });
+    projector = await here.started({ readModels });
+    const rebuild = projector.rebuild('deployments');
+    await rebuild?.finished;
+    await Promise.all(looks);
+    await until(async () => (await projector.status())[0]?.rebuild === null);
+    expect(starts).toBe(1);
+  });
+
+  test('begun anew by another at the last moment, what takes the place of the live table is whole', async () => {
+    let isBegunAnew = false;
+    const seen: number[] = [];
+    const readModels = here.readModelsWith({
+      promoteNext: async (table, position) => {
+        if (!isBegunAnew) await here.beside().startNext(table);
+        isBegunAnew = true;
+        await here.readModels.promoteNext(table, position);
+        seen.push((await here.rows(deployments)).length);
+      },
+    });
+    projector = await here.started({ readModels });
+    const rows = (await here.rows(deployments)).length;
+    const rebuild = projector.rebuild('deployments')!;
+    for (let n = 0; n < 20; n++) await here.clock.advance(100);
+    expect(seen).toEqual([rows]);
+    await expect(rebuild.finished).resolves.toBe('promoted');
+    expect(here.troubles).toMatchObject([{ error: { code: 'REVISION_CONFLICT' } }]);
+    expect(await here.differences()).toBe(0);
   });
 
   test('two projectors that find an old version build the new one together', async () => {

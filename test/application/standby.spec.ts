@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { Projector } from '../../src/application/projector.js';
+import { Fault } from '../../src/ports/faults.js';
 import { FakeClock } from '../support/fake-clock.js';
 import { PROJECTIONS } from '../../src/projections/registry.js';
 import { Projecting } from '../support/projecting.js';
@@ -84,6 +85,50 @@ describe('one process folds, others stand by', () => {
     expect(await ownerOf(fourth)).toMatchObject({ name: 'fourth' });
     expect(await here.differences()).toBe(0);
     expect(here.troubles).toEqual([]);
+  });
+
+  test('one that can not go on with the tables leaves them to another', async () => {
+    await first.stop();
+    await second.stop();
+    const newer = PROJECTIONS.map((each) => ({ ...each, version: each.version + 1 }));
+    const third = await here.started({ projections: newer, readModels: here.beside() });
+    const older = here.projector({ owner: 'older', readModels: here.beside() });
+    await older.start();
+    await third.stop();
+    await passUntil(() => here.troubles.length > 0);
+    const again = here.projector({ projections: newer, readModels: here.beside() });
+    await again.start();
+    await passUntil(() => again.isOwner);
+    const position = await save('d2');
+    await passUntil(() => again.position === position);
+    expect((await older.status())[0]).toMatchObject({ status: 'degraded' });
+  });
+
+  test('one that can not reach the log leaves the tables to one that can', async () => {
+    await first.stop();
+    await second.stop();
+    let isCut = false;
+    const store = here.storeWith({
+      head: () => (isCut ? Promise.reject(new Fault('STORE_UNAVAILABLE')) : here.store.head()),
+      subscribe: (range) => {
+        if (isCut) throw new Fault('STORE_UNAVAILABLE');
+        return here.store.subscribe(range);
+      },
+      readAll: (range) => {
+        if (isCut) throw new Fault('STORE_UNAVAILABLE');
+        return here.store.readAll(range);
+      },
+    });
+    isCut = true;
+    const third = here.projector({ owner: 'third', store, readModels: here.beside() });
+    await third.start();
+    expect(third.isOwner).toBe(true);
+    const fourth = here.projector({ owner: 'fourth', readModels: here.beside() });
+    await fourth.start();
+    await passUntil(() => fourth.isOwner);
+    const position = await save('d2');
+    await passUntil(() => fourth.position === position);
+    isCut = false;
   });
 
   test('a rebuild that is asked for at one that stands by is done by the one that folds', async () => {

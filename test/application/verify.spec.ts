@@ -153,7 +153,7 @@ describe('verification', () => {
     await here.readModels.commit([
       { table: attempts, generation: 'next', rows: [], from: null, to },
     ]);
-    await here.readModels.promoteNext(attempts);
+    await here.readModels.promoteNext(attempts, to);
     const reports = await run();
     expect(reports[1]?.differences).toEqual([
       {

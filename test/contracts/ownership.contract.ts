@@ -77,7 +77,7 @@ export function ownershipContract(name: string, create: () => Promise<ReadModels
       await commitBy(readModels, null, 1n);
       await expect(commitBy(other, 1n, 2n)).rejects.toMatchObject(owned);
       await expect(other.finishNext(others)).rejects.toMatchObject(owned);
-      await expect(other.promoteNext(others)).rejects.toMatchObject(owned);
+      await expect(other.promoteNext(others, null)).rejects.toMatchObject(owned);
       await expect(other.dropNext(others)).rejects.toMatchObject(owned);
       await expect(other.park(parked)).rejects.toMatchObject(owned);
       expect(await position('notes')).toBe(1n);
@@ -89,7 +89,23 @@ export function ownershipContract(name: string, create: () => Promise<ReadModels
       await readModels.claim({ owner: 'one', ttlMs: HOUR_MS });
       await other.startNext(notes);
       expect(await position('notes', 'next')).toBeNull();
-      await readModels.promoteNext(notes);
+      await readModels.promoteNext(notes, null);
+    });
+
+    test('what another began anew does not take the place of the live one instead of what was built', async () => {
+      await readModels.claim({ owner: 'one', ttlMs: HOUR_MS });
+      await commitBy(readModels, null, 1n);
+      await readModels.startNext(notes);
+      await readModels.commit([
+        { table: notes, generation: 'next', rows: [{ id: 'built' }], from: null, to: 5n },
+      ]);
+      await other.startNext(notes);
+      expect(await position('notes', 'next')).toBeNull();
+      const promotion = readModels.promoteNext(notes, 5n);
+      await expect(promotion).rejects.toMatchObject({ code: 'REVISION_CONFLICT' });
+      expect(await readModels.load(notes, 'live', [['n1']])).toEqual([{ id: 'n1' }]);
+      await readModels.promoteNext(notes, null);
+      expect(await readModels.load(notes, 'live', [['n1']])).toEqual([null]);
     });
 
     test('renewed, a claim keeps its number; past, it goes to who asks, with a greater one', async () => {

@@ -109,8 +109,16 @@ export function parkedStreamsContract(
         await readModels.decideParked(place, skip);
         await readModels.startNext(samples);
         await readModels.park(parkedStream('deployment-a', { generation: 'next' }));
-        await readModels.promoteNext(samples);
+        await readModels.promoteNext(samples, null);
         expect(await decided()).toEqual([skip]);
+      });
+
+      test('it is past when the table is built anew and the stream is folded', async () => {
+        await readModels.decideParked(place, skip);
+        await readModels.startNext(samples);
+        await readModels.promoteNext(samples, null);
+        await readModels.park(parkedStream('deployment-a'));
+        expect(await decided()).toEqual([null]);
       });
 
       test('folded after all, the stream has its rows and is parked no more', async () => {

@@ -387,7 +387,7 @@ export function readModelsContract(name: string, create: () => Promise<ReadModel
         await readModels.finishNext(samples);
         await readModels.commit([change(samples, [sample('new')], { ...nextOnly, to: 5n })]);
         await readModels.finishNext(samples);
-        await readModels.promoteNext(samples);
+        await readModels.promoteNext(samples, 5n);
         expect(await all(samples)).toEqual([sample('new')]);
         expect(await position('samples')).toBe(5n);
         expect(await position('samples', 'next')).toBeUndefined();
@@ -406,7 +406,7 @@ export function readModelsContract(name: string, create: () => Promise<ReadModel
         await expect(readModels.finishNext(samples)).rejects.toMatchObject({
           code: 'REVISION_CONFLICT',
         });
-        const promotion = readModels.promoteNext(samples);
+        const promotion = readModels.promoteNext(samples, null);
         await expect(promotion).rejects.toMatchObject({ code: 'REVISION_CONFLICT' });
         expect(await all(samples)).toEqual([sample('old')]);
       });
@@ -434,7 +434,7 @@ export function readModelsContract(name: string, create: () => Promise<ReadModel
           await readModels.commit([
             change(renamed, [{ id: 'r', origin }], { ...nextOnly, to: 5n }),
           ]);
-          await readModels.promoteNext(renamed);
+          await readModels.promoteNext(renamed, 5n);
           expect(await all(renamed)).toEqual([{ id: 'r', origin }]);
         }
         expect(await readModels.checkpoints()).toContainEqual({

@@ -180,13 +180,16 @@ export class MemoryReadModels implements ReadModels {
     this.#get(table.name, 'next');
   }
 
-  async promoteNext(table: Table): Promise<void> {
+  async promoteNext(table: Table, position: Position | null): Promise<void> {
     assertMayWrite(this.#claimed());
-    const next = this.#get(table.name, 'next');
+    const next = this.#expect({ table, generation: 'next', from: position });
     await this.dropNext(table);
     const parked = [...next.parked].map(
       ([stream, entry]) => [stream, { ...entry, generation: 'live' }] as const,
     );
+    for (const stream of this.#stored.get(placeOf(table.name, 'live'))?.parked.keys() ?? []) {
+      if (!next.parked.has(stream)) this.#tables.decisions.delete(textOf([table.name, stream]));
+    }
     this.#put({ ...next, generation: 'live', parked: new Map(parked) });
   }
 
@@ -249,7 +252,7 @@ export class MemoryReadModels implements ReadModels {
     return stored;
   }
 
-  #expect({ table, generation, from }: Change): StoredTable {
+  #expect({ table, generation, from }: Pick<Change, 'table' | 'generation' | 'from'>): StoredTable {
     const stored = this.#get(table.name, generation);
     if (stored.version === table.version && stored.position === from) return stored;
     throw new Fault(

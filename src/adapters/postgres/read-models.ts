@@ -181,16 +181,17 @@ class PostgresReadModels implements ReadModels {
     });
   }
 
-  async promoteNext(table: Table): Promise<void> {
+  async promoteNext(table: Table, position: Position | null): Promise<void> {
     await this.finishNext(table);
     await this.#database.change(async (run) => {
       // Waits for whoever reads it; only then is the owner's row held, which a claim may wait for.
       await this.#drop(run, table, 'live');
       await this.#assertMayWrite(run);
-      await this.#nextOf(run, table);
+      await this.#nextOf(run, table, position);
       await run(this.#sqlOf(table).rename());
       await run(BOOKKEEPING.promote, [table.name]);
       await run(BOOKKEEPING.promoteParked, [table.name]);
+      await run(BOOKKEEPING.forgetDecisions, [table.name]);
       await this.#checkpoints(run);
     });
   }
@@ -273,16 +274,17 @@ class PostgresReadModels implements ReadModels {
     throw new Fault('REVISION_CONFLICT', `not ${moved} any more: another projector was there`);
   }
 
-  /** The building that is to be promoted: the one that we know of, if we know of any. */
-  async #nextOf(run: Run, { name }: Table): Promise<bigint> {
+  /** The building that is to be promoted: where a position is given, it must stand there. */
+  async #nextOf(run: Run, { name }: Table, position?: Position | null): Promise<bigint> {
     const known = this.#builds?.get(placeOf(name, 'next'));
     const found = (await this.#checkpoints(run, false)).find(
       ({ table, generation }) => table === name && generation === 'next',
     );
-    if (found === undefined || (known !== undefined && known !== found.build)) {
-      throw new Fault('REVISION_CONFLICT', `${name} (next) is not there (any more)`);
-    }
-    return found.build;
+    const isThere = position === undefined || found?.position === position;
+    const isIt = isThere && (known === undefined || known === found?.build);
+    if (found !== undefined && isIt) return found.build;
+    const detail = `${name} (next) is not there (any more), or not as it was left`;
+    throw new Fault('REVISION_CONFLICT', detail);
   }
 
   async #create(run: Run, table: Table, generation: Generation): Promise<number> {

@@ -66,6 +66,10 @@ function parkedSql(dialect: Dialect) {
     isParked: `select 1 from ${at} where ${ofTable} and "stream" = ${p(3)}`,
     /** Value: table. */
     promoteParked: `update ${at} set "generation" = 'live' where "table" = ${p(1)} and "generation" = 'next'`,
+    /** Value: table. Of a decision about a stream that is not parked any more, nothing is left to say. */
+    forgetDecisions:
+      `delete from ${decisions} where "table" = ${p(1)} and not exists (select 1 from ${at} as "parked" ` +
+      `where "parked"."table" = ${decisions}."table" and "parked"."stream" = ${decisions}."stream")`,
     /** Values: table, stream, decision as JSON. */
     decide:
       `insert into ${decisions} ("table", "stream", "decision") values (${p(1)}, ${p(2)}, ${p(3)}) ` +

@@ -92,6 +92,9 @@ export function openSqliteReadModelsToRead(path: string): ReadModels {
   return new SqliteReadModels(path, database);
 }
 
+/** A move of a checkpoint, or, to where it stands, the demand that it stands there. */
+type Step = Pick<Change, 'table' | 'generation' | 'from'> & { readonly to: Position | null };
+
 interface StoredCheckpoint extends Checkpoint {
   readonly build: number;
 }
@@ -234,13 +237,14 @@ class SqliteReadModels implements ReadModels {
     });
   }
 
-  async promoteNext(table: Table): Promise<void> {
+  async promoteNext(table: Table, position: Position | null): Promise<void> {
     this.#write(() => {
-      this.#assertNext(table);
+      this.#step({ table, generation: 'next', from: position, to: position });
       this.#drop(table, 'live');
       this.#database.exec(this.#sqlOf(table).rename());
       this.#run(BOOKKEEPING.promote, [table.name]);
       this.#run(BOOKKEEPING.promoteParked, [table.name]);
+      this.#run(BOOKKEEPING.forgetDecisions, [table.name]);
     });
   }
 
@@ -314,7 +318,7 @@ class SqliteReadModels implements ReadModels {
     }
   }
 
-  #step({ table, generation, from, to }: Change): void {
+  #step({ table, generation, from, to }: Step): void {
     const values = [table.name, generation, table.version, from, to];
     if (this.#run(BOOKKEEPING.step, values) === 1) return;
     throw new Fault(
