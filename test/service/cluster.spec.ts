@@ -94,7 +94,7 @@ class Runners {
   async #drive(runner: number): Promise<void> {
     for (let n = 0; !this.#isStopping && this.unexpected.length === 0; n += 1) {
       const id = `d-${String(runner)}-${String(n)}`;
-      const isSilent = n % 4 === 1;
+      const isSilent = (n + runner) % 4 === 1;
       const leaseMs = isSilent ? LEASE_MS.silent : LEASE_MS.beating;
       const attempt = `/v1/deployments/${id}/attempts/first`;
       const policy = { leaseMs, heartbeatMs: leaseMs / 4 };
@@ -252,7 +252,7 @@ async function expectFolded({ log, tables }: { log: string; tables: string }): P
   await store.close();
   for (const { table, differencesTotal, parked, rows } of reports) {
     expect({ table, differencesTotal, parked }).toEqual({ table, differencesTotal: 0, parked: 0 });
-    expect(rows).toBeGreaterThan(0);
+    expect({ table, some: rows > 0 }).toEqual({ table, some: true });
   }
 }
 
