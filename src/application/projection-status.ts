@@ -51,9 +51,11 @@ export type ProjectionFacts = Omit<ProjectionStatus, 'status' | 'owner'> & {
 /** Tells what is known of a projection. */
 export function projectionStatus(facts: ProjectionFacts): ProjectionStatus {
   const { isStopped, isRebuilding, isCaughtUp, owner, ...rest } = facts;
+  const lastError = facts.lastError ?? (isFolded(facts) ? null : NOBODY);
   return {
     ...rest,
-    status: wordOf(facts),
+    lastError,
+    status: wordOf({ ...facts, lastError }),
     owner: owner && {
       name: owner.owner,
       since: owner.since,
@@ -61,6 +63,13 @@ export function projectionStatus(facts: ProjectionFacts): ProjectionStatus {
       denials: owner.denials,
     },
   };
+}
+
+const NOBODY = 'nobody folds the log into the read models: start a process with the role projector';
+
+/** Whether somebody holds the tables, so that they do not only grow old. */
+function isFolded({ isStopped, owner }: ProjectionFacts): boolean {
+  return isStopped || (owner !== null && (owner.isThisProcess || owner.remainingMs > 0));
 }
 
 function wordOf(facts: ProjectionFacts): ProjectionStatus['status'] {

@@ -153,5 +153,20 @@ describe('one process folds, others stand by', () => {
     await expect(waiting).rejects.toMatchObject({ code: 'NOT_YET_VISIBLE' });
     expect(onlooker.isOwner).toBe(false);
     expect(await ownerOf(onlooker)).toBeNull();
+    expect((await onlooker.status())[0]).toMatchObject({
+      status: 'degraded',
+      lastError: expect.stringContaining('nobody folds'),
+    });
+  });
+
+  test('one that looks on tells when the one that folded is gone without a word', async () => {
+    await first.stop();
+    await second.stop();
+    const onlooker = await here.started({ readModels: here.beside(), folds: false });
+    const frozen = await here.started({ readModels: here.beside(), clock: new FakeClock() });
+    expect(frozen.isOwner).toBe(true);
+    expect((await onlooker.status())[0]).toMatchObject({ status: 'live', lastError: null });
+    await here.clock.advance(PAST_MS);
+    expect((await onlooker.status())[0]).toMatchObject({ status: 'degraded' });
   });
 });
