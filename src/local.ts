@@ -12,6 +12,9 @@ import type { ReadModels } from './ports/read-models.js';
 import type { LogLocation, SettingName, Settings, TableLocation } from './settings.js';
 import { placeOf } from './stores.js';
 
+/** A person waits no longer for a server that is not there; a service would. */
+const REACH_MS_MAX = 5_000;
+
 /** What local verbs work with, by these settings. Nothing is opened before it is asked for. */
 export function workshopOf(settings: Settings): Workshop {
   const { eventStore, readModels, scopes, policy: defaults, host, port } = settings;
@@ -64,7 +67,8 @@ async function logToWrite(at: LogLocation): Promise<EventStore> {
 async function openEventStoreDB(url: string): Promise<EventStore> {
   // Loaded only where it is used: the client costs a start some 200 ms.
   const adapter = await import('./adapters/eventstoredb/event-store.js');
-  return adapter.openEventStoreDB({ url, clock: systemClock });
+  const signal = AbortSignal.timeout(REACH_MS_MAX);
+  return adapter.openEventStoreDB({ url, clock: systemClock, signal });
 }
 
 async function readModelsToRead(at: TableLocation): Promise<ReadModels> {

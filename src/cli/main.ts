@@ -25,6 +25,8 @@ if (!TAKE_SIGNALS.has(process.argv[2])) {
   process.once('SIGINT', () => process.exit(EXIT.interrupted));
 }
 
+// A verb that waits for a store or a service may have nothing but timers that let a process end.
+const atWork = setInterval(() => undefined, 60_000);
 process.exitCode = await runCommandLine({
   args: process.argv.slice(2),
   environment: process.env,
@@ -35,6 +37,7 @@ process.exitCode = await runCommandLine({
   workshop,
   serve: serveHere,
 });
+clearInterval(atWork);
 
 /** As the build wrote them down; where nothing was built, from what they are made of. */
 async function verbs(): Promise<readonly Verb[]> {

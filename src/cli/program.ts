@@ -101,5 +101,10 @@ async function ending(error: unknown, { err }: Terminal): Promise<ExitCode> {
   if (isFault(error, 'STORE_OWNED')) {
     await err.line('A service has the log: ask it over HTTP, or stop it first.');
   }
+  if (isFault(error, 'STORE_UNAVAILABLE')) {
+    const settings = 'SHIPSLOG_EVENT_STORE, SHIPSLOG_READ_MODELS';
+    await err.line(`next: look at it: shipslog doctor; or say where the stores are: ${settings}`);
+    return EXIT.unreachable;
+  }
   return EXIT.error;
 }

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
+import { shipslog } from '../support/command-line.js';
 import { ServerProcess } from '../support/eventstoredb/server-process.js';
 import { ask, type Answer, type ProblemBody, type ReceiptBody } from '../support/http.js';
 import {
@@ -181,4 +182,57 @@ describe('an address that can not be right', () => {
       expect(said()).not.toContain('secret');
     },
   );
+});
+
+describe('a log that is not there yet', () => {
+  it('is waited for by a service, which says so once', async () => {
+    const gone = await ServerProcess.start();
+    await gone.kill();
+    const env = {
+      ...plainEnvironment(),
+      SHIPSLOG_PORT: '0',
+      SHIPSLOG_EVENT_STORE: gone.url,
+      SHIPSLOG_READ_MODELS: 'memory:',
+    };
+    const stdio = ['ignore', 'pipe', 'pipe'] as const;
+    const path = join(await programs(), 'dist/main.js');
+    const child = spawn(process.execPath, [path], { env, stdio: [...stdio] });
+    const { said, ended } = launched(child);
+    const outOfReach = /is out of reach/;
+    const told = (wanted: RegExp): Promise<unknown> =>
+      new Promise<void>((found) => {
+        const look = (): void => {
+          if (wanted.test(said())) found();
+        };
+        child.stdout.on('data', look);
+        child.stderr.on('data', look);
+      });
+    expect(await Promise.race([ended, told(outOfReach)])).toBeUndefined();
+    const back = await ServerProcess.start({ port: gone.port });
+    expect(await Promise.race([ended, told(/http:\/\/127\.0\.0\.1:[1-9]/)])).toBeUndefined();
+    expect(said().match(/"msg":"trouble/g)).toHaveLength(1);
+    child.kill('SIGTERM');
+    expect(await ended).toBe(0);
+    await back.kill();
+  });
+
+  it.each(['replay', 'verify', 'export', 'rebuild'])(
+    'ends %s with 8, and says what to look at',
+    async (verb) => {
+      const env = { ...plainEnvironment(), SHIPSLOG_EVENT_STORE: 'esdb://127.0.0.1:9?tls=false' };
+      const path = join(await programs(), 'dist/cli/main.js');
+      const { ended, said } = launched(spawn(process.execPath, [path, verb], { env }));
+      expect(await ended).toBe(8);
+      expect(said()).toMatch(/^shipslog: EventStoreDB at .* is out of reach: .*\nnext: .*doctor/);
+    },
+  );
+});
+
+describe('the doctor', () => {
+  it('finds a log in EventStoreDB that is well', async () => {
+    const environment = { SHIPSLOG_EVENT_STORE: server.url, SHIPSLOG_READ_MODELS: 'memory:' };
+    const { out } = await shipslog(['doctor', '--json', '--url', service.url], { environment });
+    const findings = JSON.parse(out) as readonly { about: string; level: string }[];
+    expect(findings.find(({ about }) => about === 'log')).toMatchObject({ level: 'ok' });
+  });
 });

@@ -70,12 +70,16 @@ const LEADER_KNOWN_MS = 5_000;
  */
 export async function openEventStoreDB(options: EventStoreDBOptions): Promise<EventStore> {
   const store = new EventStoreDB(options, parseConnectionString(options.url));
+  // Nothing else may be under way yet, and timers of the clock let a process end.
+  const waiting = setInterval(() => undefined, WAIT_MS);
   try {
     await store.reach(options.signal);
     return store;
   } catch (error) {
     await store.close();
     throw error;
+  } finally {
+    clearInterval(waiting);
   }
 }
 
