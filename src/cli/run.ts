@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { constants, hostname } from 'node:os';
 import { Client } from '../client/client.js';
 import { LeaseKeeper } from '../client/lease-keeper.js';
-import { jittered, pause } from '../client/pause.js';
+import { jittered, pause, timeLimit } from '../client/pause.js';
 import { ServiceError } from '../client/service-error.js';
 import { userName, type AskingContext } from './asking.js';
 import { EXIT } from './exit-codes.js';
@@ -225,7 +225,7 @@ function patience({
   voice,
   signal,
 }: Starting): <T>(ask: () => Promise<T>) => Promise<T> {
-  const over = AbortSignal.any([AbortSignal.timeout(startTimeoutMs), signal]);
+  const over = timeLimit(startTimeoutMs, signal);
   return async (ask) => {
     for (let failures = 0; ; failures += 1) {
       try {
@@ -371,10 +371,7 @@ class Running {
     { took, unkept }: { readonly took: string; readonly unkept: string | null },
   ): Promise<void> {
     const impatience = new Interruption();
-    const over = AbortSignal.any([
-      impatience.signal,
-      AbortSignal.timeout(this.#options.endTimeoutMs),
-    ]);
+    const over = timeLimit(this.#options.endTimeoutMs, impatience.signal);
     try {
       for (let failures = 0; ; failures += 1) {
         const delivery = await deliver(end, { signal: over });

@@ -1,9 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { Client, pathOf } from '../../src/client/client.js';
 import { ServiceError } from '../../src/client/service-error.js';
+import { pause, timeLimit } from '../../src/client/pause.js';
 import { messagesOf, type StreamMessage } from '../../src/client/event-stream.js';
 import { clientSources } from '../../tools/client-source.js';
 
@@ -162,5 +165,29 @@ describe('the client', () => {
         { id: '9', data: '' },
       ]);
     }
+  });
+});
+
+describe('a time limit', () => {
+  const never = new AbortController().signal;
+
+  it('is over in time, whatever is collected meanwhile', async () => {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    const limit = timeLimit(100, never);
+    // Collected is what is out of reach when a turn of the loop has ended.
+    await pause(10);
+    collect();
+    const startedAtMs = performance.now();
+    while (!limit.aborted && performance.now() - startedAtMs < 5_000) await pause(10);
+    expect(limit.aborted).toBe(true);
+  });
+
+  it('is over with the other signal, and not at once where the time is long', () => {
+    const other = new AbortController();
+    const limit = timeLimit(2 ** 40, other.signal);
+    expect(limit.aborted).toBe(false);
+    other.abort();
+    expect(limit.aborted).toBe(true);
   });
 });
