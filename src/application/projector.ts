@@ -305,7 +305,7 @@ export class Projector {
       await this.#live.commit();
       const problem = await readmit(this.#options, fold, entry);
       // Tried: it waits for the next decision.
-      if (problem !== null) await this.#options.readModels.decideParked(entry, null);
+      if (problem !== null) await this.#options.readModels.undecideParked(entry);
     } catch (error) {
       this.#prepareAgain();
       throw error;

@@ -228,13 +228,15 @@ export interface ReadModels {
   /** Parked streams of all tables, by position. */
   parked(): Promise<readonly ParkedStream[]>;
   /**
-   * Notes a decision about a stream that is parked in a live table, or takes it back. Anybody may: whoever
-   * owns the tables acts on it. Shape: false when no such stream is parked.
+   * Notes a decision about a stream that is parked in a live table. Anybody may: whoever owns the tables acts
+   * on it. Shape: false when no such stream is parked.
    */
   decideParked(
     parked: { readonly table: string; readonly stream: string },
-    decision: ParkedDecision | null,
+    decision: ParkedDecision,
   ): Promise<boolean>;
+  /** Takes back the decision that was seen, unless another was taken since. */
+  undecideParked(seen: Pick<ParkedStream, 'table' | 'stream' | 'decided'>): Promise<void>;
   /**
    * Writes the rows of a parked stream that could be folded after all, and parks it no more, in one
    * transaction. The checkpoint of the change stays where it is.

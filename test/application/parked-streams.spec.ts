@@ -111,6 +111,21 @@ describe('a parked stream', () => {
     expect(await status()).toMatchObject({ parked: 1, status: 'degraded' });
   });
 
+  test('left out while it is tried in vain, it stays left out', async () => {
+    await projector.stop();
+    const deciding: Promise<unknown>[] = [];
+    const store = here.storeWith({
+      read: (stream, range) => {
+        deciding.push(decide(skip('meanwhile')));
+        return here.store.read(stream, range);
+      },
+    });
+    projector = await here.started({ projections: [starts], store });
+    await decide(new RetryParked());
+    await Promise.all(deciding);
+    expect(await parked.list('starts')).toMatchObject([{ state: 'skipped', reason: 'meanwhile' }]);
+  });
+
   test('left out with a reason, it harms no health, also after a rebuild', async () => {
     expect(await decide(skip('a test of last year'))).toMatchObject({
       state: 'skipped',

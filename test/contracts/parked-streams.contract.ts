@@ -94,7 +94,10 @@ export function parkedStreamsContract(
         const retry = { ...skip, decision: 'retry', reason: null } as const;
         expect(await readModels.decideParked(place, retry)).toBe(true);
         expect(await decided()).toEqual([retry]);
-        expect(await readModels.decideParked(place, null)).toBe(true);
+        await readModels.undecideParked({ ...place, decided: skip });
+        expect(await decided()).toEqual([retry]);
+        const [seen] = await readModels.parked();
+        await readModels.undecideParked(seen!);
         expect(await decided()).toEqual([null]);
       });
 

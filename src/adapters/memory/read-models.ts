@@ -215,13 +215,20 @@ export class MemoryReadModels implements ReadModels {
 
   async decideParked(
     { table, stream }: { readonly table: string; readonly stream: string },
-    decision: ParkedDecision | null,
+    decision: ParkedDecision,
   ): Promise<boolean> {
     if (this.#stored.get(placeOf(table, 'live'))?.parked.has(stream) !== true) return false;
-    const place = textOf([table, stream]);
-    if (decision === null) this.#tables.decisions.delete(place);
-    else this.#tables.decisions.set(place, decision);
+    this.#tables.decisions.set(textOf([table, stream]), decision);
     return true;
+  }
+
+  async undecideParked({
+    table,
+    stream,
+    decided,
+  }: Pick<ParkedStream, 'table' | 'stream' | 'decided'>): Promise<void> {
+    const place = textOf([table, stream]);
+    if (this.#tables.decisions.get(place) === decided) this.#tables.decisions.delete(place);
   }
 
   async readmit(change: Change, stream: string): Promise<void> {

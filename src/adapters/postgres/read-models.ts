@@ -233,15 +233,23 @@ class PostgresReadModels implements ReadModels {
 
   decideParked(
     { table, stream }: { readonly table: string; readonly stream: string },
-    decision: ParkedDecision | null,
+    decision: ParkedDecision,
   ): Promise<boolean> {
     return this.#database.transaction(async (run) => {
       const found = await run(`${BOOKKEEPING.isParked} for update`, [table, 'live', stream]);
       if (found.length === 0) return false;
-      if (decision === null) await run(BOOKKEEPING.undecide, [table, stream]);
-      else await run(BOOKKEEPING.decide, [table, stream, JSON.stringify(decision)]);
+      await run(BOOKKEEPING.decide, [table, stream, JSON.stringify(decision)]);
       return true;
     });
+  }
+
+  async undecideParked({
+    table,
+    stream,
+    decided,
+  }: Pick<ParkedStream, 'table' | 'stream' | 'decided'>): Promise<void> {
+    const values = [table, stream, JSON.stringify(decided)];
+    await this.#database.query(BOOKKEEPING.undecideThis, values);
   }
 
   async readmit(change: Change, stream: string): Promise<void> {

@@ -74,6 +74,10 @@ function parkedSql(dialect: Dialect) {
     decide:
       `insert into ${decisions} ("table", "stream", "decision") values (${p(1)}, ${p(2)}, ${p(3)}) ` +
       `on conflict ("table", "stream") do update set "decision" = excluded."decision"`,
+    /** Values: table, stream, decision as JSON. */
+    undecideThis:
+      `delete from ${decisions} where "table" = ${p(1)} and "stream" = ${p(2)} ` +
+      `and "decision" = ${p(3)}`,
     /** Values: table, stream. */
     undecide: `delete from ${decisions} where "table" = ${p(1)} and "stream" = ${p(2)}`,
   };

@@ -282,14 +282,23 @@ class SqliteReadModels implements ReadModels {
 
   async decideParked(
     { table, stream }: { readonly table: string; readonly stream: string },
-    decision: ParkedDecision | null,
+    decision: ParkedDecision,
   ): Promise<boolean> {
     return this.#transaction(() => {
       if (this.#statement(BOOKKEEPING.isParked).get(table, 'live', stream) === undefined)
         return false;
-      if (decision === null) this.#run(BOOKKEEPING.undecide, [table, stream]);
-      else this.#run(BOOKKEEPING.decide, [table, stream, JSON.stringify(decision)]);
+      this.#run(BOOKKEEPING.decide, [table, stream, JSON.stringify(decision)]);
       return true;
+    });
+  }
+
+  async undecideParked({
+    table,
+    stream,
+    decided,
+  }: Pick<ParkedStream, 'table' | 'stream' | 'decided'>): Promise<void> {
+    this.#transaction(() => {
+      this.#run(BOOKKEEPING.undecideThis, [table, stream, JSON.stringify(decided)]);
     });
   }
 
