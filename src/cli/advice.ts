@@ -41,6 +41,10 @@ const ADVICE: Readonly<Record<string, Advise>> = {
   COMMAND_ID_REUSED: () => 'use another --key, or none',
   REVISION_NOT_FOUND: ({ id }) => `its history: shipslog history ${id}`,
   UNREACHABLE: () => 'start it: shipslog serve; or say where it is: --url, SHIPSLOG_URL',
+  STORE_UNAVAILABLE: ({ client }) =>
+    `say it again in a while; what the service says of its stores: curl ${client.url}/health/ready`,
+  PROJECTION_NOT_FOUND: () => 'shipslog projections',
+  PARKED_NOT_FOUND: () => 'what is left out: shipslog parked PROJECTION',
   OUTCOME_UNKNOWN: ({ id }) => `whether it was written: shipslog get ${id}`,
 };
 

@@ -166,7 +166,7 @@ export async function rebuild(
   try {
     await projector.start();
     if (!projector.isOwner) {
-      await terminal.err.line(await ownedText(projector, workshop));
+      await terminal.err.line(await ownedText(projector, workshop, projection));
       return EXIT.conflict;
     }
     let code: ExitCode = EXIT.ok;
@@ -204,10 +204,14 @@ function doneText(name: string, { outcome, events, ms }: Built & { readonly ms: 
   return `${name}: ${withCommas(events)} events folded in ${inWords(ms)}${end}`;
 }
 
-async function ownedText(projector: Projector, { host, port }: Workshop): Promise<string> {
+async function ownedText(
+  projector: Projector,
+  { host, port }: Workshop,
+  name = 'NAME',
+): Promise<string> {
   const [status] = await projector.status();
   const owner = status?.owner?.name ?? 'another process';
-  const at = `http://${host}:${String(port)}/v1/projections/${status?.name ?? 'deployments'}/rebuild`;
+  const at = `http://${host}:${String(port)}/v1/projections/${name}/rebuild`;
   return `The read models are folded by ${owner}; have that service do it: curl -X POST ${at}`;
 }
 

@@ -74,14 +74,17 @@ export function isAgo(text: string): boolean {
   return /^-\d/.test(text);
 }
 
-/** An instant, or how long ago it was: `-24h`, `-7d`. What is neither is left to the service. */
+/** An instant, or how long ago it was: `-24h`, `-7d`. Whether a date is one is left to the service. */
 function instantIn(text: string, clock: Clock): string {
-  if (!isAgo(text)) return text;
+  if (/^\d{4}-\d/.test(text)) return text;
   try {
-    return new Date(Date.parse(clock.now()) - durationIn(text.slice(1))).toISOString();
+    if (isAgo(text))
+      return new Date(Date.parse(clock.now()) - durationIn(text.slice(1))).toISOString();
   } catch {
-    throw usageError(`${text}: must be an instant, or how long ago: -24h, -7d`);
+    // Told below.
   }
+  const example = '2026-11-25T13:00:00Z';
+  throw usageError(`"${text}": must be an instant like ${example}, or how long ago: -24h, -7d`);
 }
 
 function instantForm(clock: Clock): Form {

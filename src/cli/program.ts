@@ -10,7 +10,7 @@ import { addLocalVerbs } from './local-verbs.js';
 import { addRunVerbs } from './run-verbs.js';
 import { addServiceVerbs } from './service-verbs.js';
 import type { Terminal } from './terminal.js';
-import { USAGE } from './usage.js';
+import { USAGE, usageError } from './usage.js';
 import type { Verb } from './verb-table.js';
 import type { LocalContext } from './workshop.js';
 
@@ -65,7 +65,7 @@ export function programOf(line: CommandLine, exit: (code: number) => void): Comm
       getErrHasColors: () => false,
     });
   const urlOf = ({ url }: { readonly url?: string }): string =>
-    url ?? environment['SHIPSLOG_URL'] ?? URL_DEFAULT;
+    addressIn(url ?? environment['SHIPSLOG_URL'] ?? URL_DEFAULT);
   const asking = { terminal, clock, environment, urlOf, exit };
   addServiceVerbs(program, verbs, asking);
   addLiveVerbs(program, asking);
@@ -76,7 +76,15 @@ export function programOf(line: CommandLine, exit: (code: number) => void): Comm
   });
   addCompletion(program, asking);
   addExitCodes(program, terminal);
+  for (const each of program.commands) {
+    each.showHelpAfterError(`(shipslog help ${each.name()} tells its flags, with examples)`);
+  }
   return program;
+}
+
+function addressIn(text: string): string {
+  if (/^https?:\/\/[^/]/.test(text) && URL.canParse(text)) return text;
+  throw usageError(`"${text}" is no address of a service: --url, SHIPSLOG_URL like ${URL_DEFAULT}`);
 }
 
 /** A topic of help that looks like a verb, so that `help exit-codes` finds it. */

@@ -1,6 +1,6 @@
 /** The verbs of the table as commands: flags in, one request, its answer out. */
 import { Option, type Command } from 'commander';
-import { pathOf, type Client } from '../client/client.js';
+import { pathOf, type Answer, type Client } from '../client/client.js';
 import { ServiceError } from '../client/service-error.js';
 import { adviceFor, type Asked } from './advice.js';
 import { addAskingFlags, clientOf, type AskingContext, type AskingOptions } from './asking.js';
@@ -16,6 +16,7 @@ import {
   type Members,
 } from './flags.js';
 import { toldAs, type Page } from './answers.js';
+import { inWords } from './progress.js';
 import { dashed, type Verb } from './verb-table.js';
 import { usageError } from './usage.js';
 
@@ -135,10 +136,16 @@ export async function refuse(
   if (advice !== null) await err.line(`${err.paint('dim', 'next:')} ${advice}`);
 }
 
-/** The flag of a member that a pointer names; positions in the query have no pointer of their own. */
+/** The flag of a member, a parameter or a header that a pointer names. */
 function flagOf(pointer: string): string {
-  return `--${pointer.split('/').filter(Boolean).map(dashed).join('-')}`;
+  return HEADER_FLAGS[pointer] ?? `--${pointer.split('/').filter(Boolean).map(dashed).join('-')}`;
 }
+
+const HEADER_FLAGS: Readonly<Record<string, string>> = {
+  '/X-Shipslog-Actor': '--actor (or SHIPSLOG_ACTOR)',
+  '/Idempotency-Key': '--key',
+  '/If-Match': '--if-match',
+};
 
 const UNKNOWN_OPTION = { code: 'commander.unknownOption', exitCode: 1 };
 
@@ -154,8 +161,14 @@ async function send(asking: Asking, client: Client, context: AskingContext): Pro
     pathOf(verb.path, { ...pathIds(verb, ids), ...query, ...more } as Parameters<typeof pathOf>[1]);
   const told = { ...context, options, verb };
   if (verb.isList) {
-    const page = (more: Members) => client.request<Page>({ ...request, path: path(more) });
+    let staleSeconds: number | null = null;
+    const page = async (more: Members): Promise<Answer<Page>> => {
+      const answer = await client.request<Page>({ ...request, path: path(more) });
+      ({ staleSeconds } = answer);
+      return answer;
+    };
     await toldAs.list(told, { page, wants: wantsAll(options), ids });
+    await tellStale(staleSeconds, context);
     return;
   }
   const answer = await client.request<unknown>(
@@ -166,6 +179,19 @@ async function send(asking: Asking, client: Client, context: AskingContext): Pro
     },
   );
   await toldAs.one(told, answer.body);
+  await tellStale(answer.staleSeconds, context);
+}
+
+/** What is old must not be taken for what is so now. */
+async function tellStale(
+  seconds: number | null,
+  { terminal: { err } }: Pick<AskingContext, 'terminal'>,
+): Promise<void> {
+  if (seconds === null) return;
+  const age = inWords(seconds * 1_000);
+  await err.line(
+    `shipslog: this is ${age} old: the service cannot reach its log, and shows its tables`,
+  );
 }
 
 function wantsAll({ all, jsonl, limit }: Options): boolean {

@@ -44,6 +44,8 @@ export interface Answer<T> {
   readonly body: T;
   /** The revision, where the answer has one. */
   readonly revision: string | null;
+  /** For how many seconds the answer has been old, since the service cannot reach its log; null when it can. */
+  readonly staleSeconds: number | null;
 }
 
 /** Which events are followed. */
@@ -194,7 +196,9 @@ export class Client {
     if (status >= 400) throw await errorOf(message);
     const text = await textOf(message, ANSWER_BYTES_MAX);
     const revision = /^"(\d+)"$/.exec(message.headers.etag ?? '')?.[1] ?? null;
-    return { status, body: JSON.parse(text) as T, revision };
+    const stale = message.headers['shipslog-stale'];
+    const staleSeconds = stale === undefined ? null : Number(stale);
+    return { status, body: JSON.parse(text) as T, revision, staleSeconds };
   }
 
   /** How long to wait before a repeat. @throws {ServiceError} the failure, when a repeat does not help. */

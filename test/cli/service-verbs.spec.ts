@@ -181,6 +181,9 @@ describe('a verb that asks a service', () => {
     [6, 'create ID --environment other', [], /declared otherwise.*shipslog update ID/s],
     [6, 'start ID --runner-id r2', ['open ID a', 'start ID --runner-id r1'], /started by r1/],
     [6, 'update ID --name x --if-match 0', [], /revision 0.*shipslog get ID/s],
+    [2, 'open ID --actor alice', [], /--actor \(or SHIPSLOG_ACTOR\) must be kind:id/],
+    [5, 'skip stays ID --reason x', [], /did not leave out.*shipslog parked PROJECTION/s],
+    [5, 'parked none', [], /the projections are.*shipslog projections/s],
     [
       2,
       'update ID --policy-heartbeat-ms 1',
@@ -206,7 +209,11 @@ describe('a verb that asks a service', () => {
     ['opne web', /Did you mean open\?/],
     ['diff', /missing required argument 'from'/],
     ['diff -24h --jsno', /unknown option '--jsno'/],
-    ['diff -24x', /-24x: must be an instant, or how long ago: -24h, -7d/],
+    ['diff -24x', /"-24x": must be an instant like .*, or how long ago: -24h, -7d/],
+    ['diff tomorrow', /"tomorrow": must be an instant like .*, or how long ago: -24h, -7d/],
+    ['list --at yesterday', /"yesterday": must be an instant like .*, or how long ago/],
+    ['list --url foo', /"foo" is no address of a service/],
+    ['resolve web --as ready', /--reason <text>.*shipslog help resolve/s],
   ])('ends with 2 and asks nobody for: %s', async (line, says) => {
     const { code, err } = await run(line, { environment: { SHIPSLOG_URL: 'http://127.0.0.1:1' } });
     expect(code).toBe(2);

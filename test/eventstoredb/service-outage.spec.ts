@@ -128,6 +128,8 @@ describe.each(OUTAGES)('a log that was $id', ({ id, code, goAway, comeBack }) =>
       expect([path, await staleOf(path)]).toEqual([path, expect.any(Number)]);
       expect(performance.now() - beganAtMs).toBeLessThan(READ_MS_MAX);
     }
+    const listed = await shipslog(['count', '--url', service.url]);
+    expect(listed).toMatchObject({ code: 0, err: expect.stringMatching(/ old: .* its log/) });
     const refused = await create(id);
     expect(refused.status).toBe(503);
     expect(refused.body.code).toMatch(code);

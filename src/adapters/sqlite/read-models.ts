@@ -81,7 +81,10 @@ export function openSqliteReadModels(path: string): ReadModels {
  */
 export function openSqliteReadModelsToRead(path: string): ReadModels {
   if (!existsSync(path))
-    throw new Fault('STORE_UNAVAILABLE', `there are no read models at ${path}`);
+    throw new Fault(
+      'STORE_UNAVAILABLE',
+      `there are no read models at ${path} yet: a service that starts builds them`,
+    );
   refuseEmptyFile(path, KIND);
   const database = openDatabase(path, {
     kind: KIND,
