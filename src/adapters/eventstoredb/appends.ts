@@ -146,12 +146,13 @@ export class Appends {
     const batch = new Batch(connection, clock, {
       onNotReady: () => {
         this.#batch = null;
-        session.retire(connection, batch.ended);
+        session.retire(connection, { ended: batch.ended });
       },
       onOver: (error) => {
         if (!batch.isLeft) this.#batch = null;
         // The client itself follows the leader's address that came with the refusal.
-        if (!isNotLeader(error)) session.retire(connection);
+        const silent = error instanceof Fault ? batch.node : null;
+        if (!isNotLeader(error)) session.retire(connection, { silent });
       },
     });
     try {
@@ -183,6 +184,8 @@ interface BatchEvents {
 class Batch {
   /** Resolves when nothing waits for an answer and nothing more is sent, once that is so. */
   readonly ended: Promise<void>;
+  /** The node at the other end; null before it has begun. */
+  node: string | null = null;
   #resolveEnded: () => void = () => undefined;
   readonly #pending = new Map<string, Pending>();
   #call: BatchCall | null = null;
@@ -203,6 +206,7 @@ class Batch {
   }
 
   begin(call: BatchCall): void {
+    this.node = this.connection.node;
     this.#call = call;
     call.on('data', (answer: BatchAppendResp) => this.#take(answer));
     call.on('error', (error) => this.#end(error));
@@ -246,7 +250,7 @@ class Batch {
     pending.reject(outcomeUnknown(pending.stream, why));
     // One request that the server dropped, among others that it answers, is no reason to cut them off.
     const silentMs = this.clock.monotonicMs() - this.connection.heardAtMs;
-    if (silentMs >= timeoutMs / 2) this.#end(new Error(why));
+    if (silentMs >= timeoutMs / 2) this.#end(new Fault('STORE_UNAVAILABLE', why));
   }
 
   #settle(id: string): Pending | undefined {

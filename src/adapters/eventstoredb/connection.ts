@@ -38,6 +38,8 @@ export class Connection extends EventStoreDBClient {
   leaderKnown: boolean | null = null;
   readonly #clock: Clock;
   #channel: Channel | null = null;
+  /** The client goes over to another channel, to that of the leader for example: the old one is closed in it. */
+  #handling: Promise<void> = Promise.resolve();
   #isClosed = false;
 
   constructor(settings: ClientSettings, clock: Clock) {
@@ -48,7 +50,8 @@ export class Connection extends EventStoreDBClient {
     // The client calls this for each stream that fails, and catches nothing: while it discovers in vain
     // that would be an unhandled rejection, which ends the process.
     const handle = this.handleError;
-    this.handleError = (grpc, error) => handle(grpc, error).catch(() => undefined);
+    this.handleError = (grpc, error) =>
+      (this.#handling = handle(grpc, error).catch(() => undefined));
   }
 
   /** The node at the other end, `host:port`; null before one was chosen. */
@@ -76,6 +79,7 @@ export class Connection extends EventStoreDBClient {
 
   /** Begins a read. */
   async read(request: ReadReq, requiresLeader: boolean, begin: Begin<ReadCall>): Promise<void> {
+    await this.#handling;
     const [metadata, options] = this.callArguments({ requiresLeader }, { deadline: Infinity });
     await this.GRPCStreamCreator(streamsService.StreamsClient, 'read', (grpc) => {
       this.#use(grpc.getChannel());
@@ -87,6 +91,7 @@ export class Connection extends EventStoreDBClient {
 
   /** Opens a stream for appends. */
   async batch(begin: Begin<BatchCall>): Promise<void> {
+    await this.#handling;
     const [metadata, options] = this.callArguments({}, { deadline: Infinity });
     await this.GRPCStreamCreator(streamsService.StreamsClient, 'append', (grpc) => {
       this.#use(grpc.getChannel());

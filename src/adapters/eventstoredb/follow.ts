@@ -82,7 +82,8 @@ export class Follower {
       }
       if (feed.problem === null) return;
       this.resumes += 1;
-      if (isConnectionLost(feed.problem)) this.#options.session.retire(feed.connection);
+      const silent = feed.problem instanceof Fault ? feed.node : null;
+      if (isConnectionLost(feed.problem)) this.#options.session.retire(feed.connection, { silent });
       await this.#backOff(feed.problem);
     }
   }
@@ -218,6 +219,8 @@ class Feed {
   #isOver = false;
   #isWaking = false;
   #wake: () => void = () => undefined;
+  /** The node at the other end; null before it has begun. */
+  node: string | null = null;
 
   constructor(
     readonly connection: Connection,
@@ -230,6 +233,7 @@ class Feed {
   }
 
   begin(call: ReadCall): void {
+    this.node = this.connection.node;
     this.#call = call;
     // First of all: an error without a listener would end the process.
     call.on('error', (error) => this.end(error));

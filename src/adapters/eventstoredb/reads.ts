@@ -224,12 +224,13 @@ export class Reads {
     const { session, clock, random, timeoutMs } = this.#options;
     for (let attempt = 1; ; attempt += 1) {
       const connection = await session.connection();
+      const { node } = connection;
       try {
         return await readPage({ connection, clock, timeoutMs, request, take });
       } catch (error) {
         const fault = readFault(error, what);
         const mayPass = fault.code === 'STORE_UNAVAILABLE' && !isRefused(error);
-        if (mayPass && !isNotLeader(error)) this.#giveUp(connection, error);
+        if (mayPass && !isNotLeader(error)) this.#giveUp(connection, node, error);
         if (!mayPass || error instanceof Fault || attempt === ATTEMPTS_MAX) throw fault;
         await sleep(clock, RETRY_MS * attempt * (0.5 + random()));
       }
@@ -237,11 +238,11 @@ export class Reads {
   }
 
   /** A server that answers others is slow, and not gone. */
-  #giveUp(connection: Connection, error: unknown): void {
+  #giveUp(connection: Connection, node: string | null, error: unknown): void {
     const { session, clock, timeoutMs } = this.#options;
     const silentMs = clock.monotonicMs() - connection.heardAtMs;
     if (error instanceof Fault && silentMs < timeoutMs / 2) return;
-    session.retire(connection);
+    session.retire(connection, { silent: error instanceof Fault ? node : null });
   }
 }
 

@@ -33,7 +33,7 @@ export class Session {
   readonly #closing = new Set<Promise<void>>();
   #pausedUntilMs = 0;
   #problem: Fault | null = null;
-  /** The node that failed last: who leads is asked of the others first. */
+  /** The node that was silent last: who leads is asked of the others only, until they do not answer either. */
   #avoid: string | null = null;
   #isClosed = false;
   /** How often a connection was made. */
@@ -68,10 +68,19 @@ export class Session {
 
   /**
    * Gives nobody this connection any more, and closes it once what is under way on it has ended. Does
-   * nothing when it is not the current one any more.
+   * nothing when it is not the current one any more. A node that was silent is not asked who leads: it
+   * would be silent again, where one that is gone refuses at once. (By the time of the call the client may be
+   * on its way to another node.)
    */
-  retire(connection: Connection, ended: Promise<void> = Promise.resolve()): void {
+  retire(
+    connection: Connection,
+    {
+      ended,
+      silent = null,
+    }: { readonly ended?: Promise<void>; readonly silent?: string | null } = {},
+  ): void {
     if (this.#open !== connection) return;
+    this.#avoid = silent;
     this.#current = null;
     this.#open = null;
     this.#close(connection, ended);
@@ -81,12 +90,13 @@ export class Session {
   async refresh(): Promise<void> {
     const connection = await this.connection().catch(() => null);
     if (connection === null) return;
+    const { node } = connection;
     try {
       await this.#inTime(connection.greet());
       this.#options.onReach(null);
     } catch (error) {
       this.#options.onReach(this.#unreachable(error));
-      this.retire(connection);
+      this.retire(connection, { silent: isFault(error) ? node : null });
     }
   }
 
@@ -99,7 +109,6 @@ export class Session {
   }
 
   #close(connection: Connection, ended?: Promise<void>): void {
-    this.#avoid = connection.node;
     const closed = Promise.resolve(ended).then(() => connection.close());
     this.#closing.add(closed);
     void closed.then(() => this.#closing.delete(closed));
@@ -112,6 +121,8 @@ export class Session {
       await this.#inTime(connection.greet());
     } catch (error) {
       this.#close(connection);
+      // The others did not do: all are asked again.
+      this.#avoid = null;
       this.#pausedUntilMs = clock.monotonicMs() + PAUSE_MS * (0.5 + random());
       this.#problem = this.#unreachable(error);
       onReach(this.#problem);
