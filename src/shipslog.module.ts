@@ -25,6 +25,7 @@ import { ParkedStreams } from './application/parked-streams.js';
 import { Projector } from './application/projector.js';
 import { GetDeployment, GetStateAt } from './application/queries.js';
 import { Reaper } from './application/reaper.js';
+import { nearestTo } from './application/spelling.js';
 import { Tail, type Following } from './application/tail.js';
 import { eventView, type DeploymentView, type EventView } from './application/views.js';
 import type { ScopeKind } from './domain/event-schema.js';
@@ -279,8 +280,30 @@ async function openRuntime({ settings, clock, ...options }: Opening): Promise<Sh
   return new ShipslogRuntime(await openStores({ ...settings, ...options, clock }), clock, settings);
 }
 
+const OPTIONS = {
+  eventStore: true,
+  readModels: true,
+  scopes: true,
+  policy: true,
+  reaperIntervalMs: true,
+  roles: true,
+  clock: true,
+  acceptLoss: true,
+  onFatal: true,
+} as const satisfies Record<keyof ShipslogOptions, true>;
+
+/** The compiler does not see each misspelt option: what a factory returns may have any members. */
+function assertKnown(options: ShipslogOptions): void {
+  const known = Object.keys(OPTIONS);
+  const unknown = Object.keys(options).find((name) => !known.includes(name));
+  if (unknown === undefined) return;
+  const nearest = nearestTo(unknown, known) ?? 'another';
+  throw new Error(`${unknown} is not an option of ShipslogModule; did you mean ${nearest}?`);
+}
+
 function openingOf({ clock = systemClock, ...options }: ShipslogOptions): Opening {
   const { acceptLoss = false, onFatal } = options;
+  assertKnown(options);
   return {
     settings: settingsOf(options),
     clock,

@@ -74,11 +74,12 @@ export class LiveController {
 serveRoutes(LiveController, STREAM_ROUTES);
 
 /** A place where the log has not got to is a wrong parameter, or header, like any other. */
-function beyond({ message }: Error, lastId: Position | undefined): Error {
+function beyond(fault: Error, lastId: Position | undefined): Error {
+  const message = `must be a position of the log: ${fault.message}`;
   return lastId === undefined
     ? invalidQuery([{ pointer: '/after', message }])
     : httpProblem('INVALID_HEADER', {
-        detail: message,
+        detail: `Last-Event-ID ${message}`,
         errors: [{ pointer: '/Last-Event-ID', message }],
       });
 }

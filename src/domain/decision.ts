@@ -97,7 +97,9 @@ export function refuse(refusal: Refusal, record: readonly Fact[] = []): Decision
 
 /** Refuses for the content of the command, member by member. */
 export function invalidBody(errors: readonly MemberProblem[]): Refusal {
-  const detail = errors.map(({ pointer, message }) => `${pointer}: ${message}`).join('; ');
+  const detail = errors
+    .map(({ pointer, message }) => `${pointer || 'the body'}: ${message}`)
+    .join('; ');
   return { code: 'INVALID_BODY', detail, errors };
 }
 

@@ -155,6 +155,8 @@ test.each([
 ])('%s %o is refused with %s', async (url, headers, problem) => {
   const { status, json } = await api.get(url, headers);
   expect(`${String(status)} ${String(json['code'])}`).toBe(problem);
+  // A sentence, which begins with what is wrong.
+  expect(json['detail']).toMatch(/^((after|Last-Event-ID) must be|this route|no deployment) /);
 });
 
 test('a quiet stream is pinged every 15 s', async () => {

@@ -84,6 +84,10 @@ describe('a problem', () => {
 });
 
 describe('members of a body', () => {
+  it('are told in a sentence, as a body that has none', async () => {
+    const { json } = await api.post('/v1/deployments', ['no object']);
+    expect(json['detail']).toMatch(/^the body: must be a JSON object/);
+  });
   it('that may be absent may not be null where null has no meaning', async () => {
     for (const name of ['deploymentId', 'name', 'policy']) {
       const answer = await api.post('/v1/deployments', { [name]: null });

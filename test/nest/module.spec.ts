@@ -83,6 +83,13 @@ test('a bad option stops the start and is named', async () => {
   expect(() => ShipslogModule.forRoot({ policy: { leaseMs: 1 } })).toThrow(
     /SHIPSLOG_LEASE_MS=1 .*1000/,
   );
+  const misspelt = { evntStore: 'sqlite:./elsewhere.db' } as object;
+  expect(() => ShipslogModule.forRoot(misspelt)).toThrow(
+    'evntStore is not an option of ShipslogModule; did you mean eventStore?',
+  );
+  const made = ShipslogModule.forRootAsync({ useFactory: () => misspelt });
+  const options = { logger: false, abortOnError: false } as const;
+  await expect(NestFactory.createApplicationContext(made, options)).rejects.toThrow(/evntStore/);
   await boot([ShipslogModule.forRoot()]);
 });
 
