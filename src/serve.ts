@@ -44,10 +44,18 @@ export async function serve(settings: Settings, options: ServeOptions = {}): Pro
     // For people, whatever the form of the log; the log itself goes to stderr.
     process.stdout.write(`${welcome(app, settings)}\n`);
   } catch (error) {
-    logger.fatal(error instanceof Error ? error.message : String(error));
+    logger.fatal(whyNot(error, settings));
     if (!isFault(error)) logger.debug({ err: error }, 'could not start');
     await stop.now(isUnusable(error) ? EXIT.refusedFile : EXIT.error);
   }
+}
+
+function whyNot(error: unknown, { host, port }: Settings): string {
+  if (!(error instanceof Error)) return String(error);
+  const isTaken = 'code' in error && error.code === 'EADDRINUSE';
+  return isTaken
+    ? `port ${String(port)} of ${host} is taken: stop what listens there, or set SHIPSLOG_PORT (0 for any free one)`
+    : error.message;
 }
 
 /** Whether a store is not for us to use, whoever else runs: foreign, newer, read-only, or closed to us. */

@@ -59,6 +59,8 @@ async function similar({ client, id }: Asked & { readonly id: string }): Promise
   const create = `create it: shipslog create ${id}`;
   try {
     const found = await nearest(client, id);
+    // Asked for as of a time before it was created.
+    if (found === id) return `it was created later: shipslog history ${id}`;
     return found === null ? create : `did you mean ${found}? Else ${create}`;
   } catch {
     return create;

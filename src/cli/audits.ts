@@ -85,16 +85,19 @@ export async function verifyAll(
     if (options.json) await terminal.out.line(toJson(reports));
     else for (const report of reports) await tell(report, terminal);
     const agrees = reports.every(isClean);
-    if (!agrees) {
-      await terminal.err.line(
-        'The log is right, the read models are not: shipslog rebuild makes them anew.',
-      );
-    }
+    if (!agrees) await terminal.err.line(whatToDo(reports));
     return agrees ? EXIT.ok : EXIT.refused;
   } finally {
     progress.end();
     await close();
   }
+}
+
+/** Where the log itself cannot be read, a rebuild would lose what the read models still know. */
+function whatToDo(reports: readonly TableReport[]): string {
+  return reports.some(({ parked }) => parked > 0)
+    ? 'Streams are left out. Where shipslog replay names events that can not be read, restore the log before a rebuild.'
+    : 'The log is right, the read models are not: shipslog rebuild makes them anew.';
 }
 
 function isClean({ differencesTotal, undecided, parked, skipped }: TableReport): boolean {

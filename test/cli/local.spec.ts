@@ -1,5 +1,7 @@
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { appendFile, cp, mkdir, readFile, realpath, writeFile } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
@@ -18,6 +20,8 @@ jest.setTimeout(60_000);
 
 const UNTIL = '2026-11-25T13:00:00.000Z';
 const READ_MODELS = { name: 'read-model file', applicationId: 0x5348_4c52, userVersion: 1 };
+
+const LOG = { name: 'log', applicationId: 0x5348_4c45, userVersion: 1, schema: '' };
 
 function settingsIn(folder: string): Readonly<Record<string, string>> {
   return {
@@ -208,6 +212,18 @@ describe('on a store with a demo in it', () => {
     expect((await here('verify')).code).toBe(0);
   });
 
+  it('verify advises no rebuild from a log that cannot be read', async () => {
+    const place = await temporaryFolder();
+    for (const name of ['events.db', 'read-models.db'])
+      await cp(join(folder, name), join(place, name));
+    const log = openDatabase(join(place, 'events.db'), { kind: LOG, synchronous: 'normal' });
+    log.exec(`UPDATE events SET data = '{' WHERE position = 3`);
+    log.close();
+    const { code, err } = await shipslog(['verify'], { environment: settingsIn(place) });
+    expect(code).toBe(3);
+    expect(err).toMatch(/left out\. .*shipslog replay names .* restore the log before a rebuild/);
+  });
+
   it.each([
     'replay',
     'verify',
@@ -251,6 +267,13 @@ describe('on a store with a demo in it', () => {
       serving.child.kill('SIGTERM');
       expect(await serving.ended).toBe(0);
     }
+    const taken = createServer().listen(0, '127.0.0.1');
+    await once(taken, 'listening');
+    const port = String((taken.address() as AddressInfo).port);
+    const second = await startRunner({ args: ['serve', '--port', port], folder, url: '' });
+    expect(await second.ended).toBe(1);
+    expect(second.said()).toMatch(/port \d+ of 127\.0\.0\.1 is taken: .*SHIPSLOG_PORT/);
+    taken.close();
     const wrong = await startRunner({ args: ['serve', '--port', 'x'], folder, url: '' });
     expect(await wrong.ended).toBe(2);
     expect(wrong.said()).toMatch(/^shipslog: SHIPSLOG_PORT=x .*\n$/);

@@ -182,6 +182,7 @@ describe('a verb that asks a service', () => {
     [6, 'start ID --runner-id r2', ['open ID a', 'start ID --runner-id r1'], /started by r1/],
     [6, 'update ID --name x --if-match 0', [], /revision 0.*shipslog get ID/s],
     [2, 'open ID --actor alice', [], /--actor \(or SHIPSLOG_ACTOR\) must be kind:id/],
+    [5, 'get ID --at -1h', [], /next: it was created later: shipslog history ID/],
     [5, 'skip stays ID --reason x', [], /did not leave out.*shipslog parked PROJECTION/s],
     [5, 'parked none', [], /the projections are.*shipslog projections/s],
     [
