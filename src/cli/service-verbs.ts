@@ -190,7 +190,7 @@ async function tellStale(
   if (seconds === null) return;
   const age = inWords(seconds * 1_000);
   await err.line(
-    `shipslog: this is ${age} old: the service cannot reach its log, and shows its tables`,
+    `shipslog: up to ${age} old: the log is out of reach, or the tables are behind it`,
   );
 }
 

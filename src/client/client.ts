@@ -44,7 +44,7 @@ export interface Answer<T> {
   readonly body: T;
   /** The revision, where the answer has one. */
   readonly revision: string | null;
-  /** For how many seconds the answer has been old, since the service cannot reach its log; null when it can. */
+  /** How many seconds old it may be, where the log is out of reach or the tables are behind it; else null. */
   readonly staleSeconds: number | null;
 }
 
