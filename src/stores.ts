@@ -15,7 +15,7 @@ import type { EventStore } from './ports/event-store.js';
 import type { Fault } from './ports/faults.js';
 import type { Leases } from './ports/leases.js';
 import type { ReadModels } from './ports/read-models.js';
-import { withoutSecrets, type LogLocation, type TableLocation } from './settings.js';
+import { withoutSecrets, type LogLocation, type Settings, type TableLocation } from './settings.js';
 
 /** Everything that keeps something. */
 export interface Stores {
@@ -37,10 +37,24 @@ export interface StoresOptions {
 }
 
 /**
- * Checks what no form of a setting can tell, before anything is opened: the options of a connection string.
+ * Checks what no form of one setting can tell, before anything is opened: the options of a connection string, and
+ * whether anybody can fold the log.
  * @throws {Error} of one line that names the setting, and shows no credentials.
  */
-export function assertPlaces({ eventStore }: Pick<StoresOptions, 'eventStore'>): void {
+export function assertPlaces({
+  eventStore,
+  readModels,
+  roles,
+}: Pick<Settings, 'eventStore' | 'readModels' | 'roles'>): void {
+  if (
+    !roles.has('projector') &&
+    (eventStore.kind !== 'eventstoredb' || readModels.kind === 'memory')
+  ) {
+    throw new Error(
+      'SHIPSLOG_ROLES leaves out projector, and no other process can fold this log into these read models: ' +
+        'that takes a log in EventStoreDB and read models that are shared',
+    );
+  }
   if (eventStore.kind !== 'eventstoredb') return;
   try {
     parseConnectionString(eventStore.url);

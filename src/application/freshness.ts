@@ -25,7 +25,8 @@ const LOOK_WAIT_MS = 500;
 export class Freshness {
   readonly #options: FreshnessOptions;
   #levelAtMs: number;
-  #isStale = false;
+  /** When a look ended and the read models were not level; null when they were. */
+  #staleAtMs: number | null = null;
   #looking: Promise<void> | null = null;
 
   constructor(options: FreshnessOptions) {
@@ -35,16 +36,21 @@ export class Freshness {
 
   /**
    * Whole seconds since the read models were last seen level with the log, or since the start; null when
-   * that is a second at most. Waits half a second at most, and not at all where they are known to be stale.
+   * that is a second at most. Waits half a second at most, and not at all where a look said so just now.
    */
   async staleSeconds(): Promise<number | null> {
     if (this.#ageMs() > LEVEL_MS_MAX) {
       this.#looking ??= this.#look().finally(() => (this.#looking = null));
-      if (!this.#isStale) await this.#inTime(this.#looking);
+      if (!this.#isKnownStale()) await this.#inTime(this.#looking);
     }
     const ageMs = this.#ageMs();
-    this.#isStale = ageMs > LEVEL_MS_MAX;
-    return this.#isStale ? Math.floor(ageMs / 1_000) : null;
+    return ageMs > LEVEL_MS_MAX ? Math.floor(ageMs / 1_000) : null;
+  }
+
+  /** What a look found before a quiet time says nothing of now. */
+  #isKnownStale(): boolean {
+    const { clock } = this.#options;
+    return this.#staleAtMs !== null && clock.monotonicMs() - this.#staleAtMs <= LEVEL_MS_MAX;
   }
 
   #ageMs(): number {
@@ -59,7 +65,9 @@ export class Freshness {
       const head = await store.head();
       if (head !== null) await projector.waitFor(head, LEVEL_MS_MAX);
       this.#levelAtMs = beganAtMs;
+      this.#staleAtMs = null;
     } catch (error) {
+      this.#staleAtMs = clock.monotonicMs();
       if (!isFault(error)) emit('trouble', { where: 'freshness', error });
     }
   }

@@ -56,7 +56,7 @@ describe('a start', () => {
       const settings = { ...PRETTY, SHIPSLOG_PORT: port };
       const third = await runService({ folder: elsewhere, settings });
       expect(third.ending).toBe(1);
-      expect(linesOf(third.said)).toEqual([expect.stringContaining(`127.0.0.1:${port}`)]);
+      expect(linesOf(third.said)).toEqual([expect.stringContaining(`port ${port} of 127.0.0.1`)]);
       const second = await runService({ folder, settings: PRETTY });
       expect(second.ending).toBe(1);
       expect(linesOf(second.said)).toEqual([
@@ -74,6 +74,7 @@ describe('a start', () => {
   it.each([
     [{ SHIPSLOG_PROT: '3001' }, /SHIPSLOG_PROT is not a setting.*SHIPSLOG_PORT/],
     [{ SHIPSLOG_PORT: '70000' }, /SHIPSLOG_PORT=70000.*0 to 65535/],
+    [{ SHIPSLOG_ROLES: 'api' }, /SHIPSLOG_ROLES leaves out projector/],
   ])(
     'with the setting %j ends with one line that says what is right, and code 2',
     async (settings, says) => {

@@ -27,6 +27,8 @@ import { commitOf, loadOf, type Step } from './statements.js';
 const OWNER = `${SCHEMA}.shipslog_owner`;
 /** One claim after the other, the first one too; writes by the owner go on. */
 const LOCK_OWNER = `lock table ${OWNER} in share row exclusive mode`;
+/** Whoever asks waits for an answer, be it a refusal; callers often give up after 15 s. */
+const QUERY_MS_MAX = 8_000;
 /** Rows handed over by one step of a scan: about half a megabyte. */
 const SCAN_PAGE_ROWS = 500;
 
@@ -351,7 +353,7 @@ class PostgresReadModels implements ReadModels {
     { text, values }: Sql | { readonly text: string; readonly values: readonly Bound[] },
   ): Promise<Rows> {
     try {
-      return await this.#database.query(text, values);
+      return await this.#database.query(text, values, QUERY_MS_MAX);
     } catch (error) {
       if (isUnstorable(error)) return [];
       if (!isUnknownName(error)) throw error;

@@ -20,6 +20,7 @@ import { eventsOf } from '../stored-events.js';
 
 /** A command that was acknowledged. */
 interface Acknowledged {
+  readonly writer: number;
   readonly stream: string;
   readonly commandId: string;
   readonly receipt: Receipt;
@@ -34,6 +35,8 @@ export interface LoadOptions {
 
 /** How long a writer waits after a failure before it sends the same command again. */
 const PAUSE_MS = 10;
+/** Commands that a deployment gets; then the writer goes on with another one. */
+const LIFE = 200;
 
 /**
  * Writers that work as the service does: each has deployments of its own, sends a command, and sends the
@@ -84,11 +87,11 @@ export class Load {
   /** Resolves when every writer has had an acknowledgement from now on. */
   async everyWriter(): Promise<void> {
     const from = this.acknowledged.length;
-    const seen = new Set<string>();
+    const seen = new Set<number>();
     for (let next = from; seen.size < this.options.writers;) {
       for (; next < this.acknowledged.length; next += 1) {
-        const { stream } = this.acknowledged[next] ?? {};
-        if (stream !== undefined) seen.add(stream);
+        const { writer } = this.acknowledged[next] ?? {};
+        if (writer !== undefined) seen.add(writer);
       }
       if (seen.size < this.options.writers) await sleep(2);
     }
@@ -143,11 +146,11 @@ export class Load {
   }
 
   async #write(writer: number): Promise<void> {
-    const deploymentId = `${this.#prefix}-${String(writer)}`;
     for (let n = 0; !this.#isStopping; n += 1) {
+      const deploymentId = `${this.#prefix}-${String(writer)}-${String(Math.floor(n / LIFE))}`;
       const commandId = randomUUID();
       const receipt = await this.#untilAcknowledged(() =>
-        n === 0
+        n % LIFE === 0
           ? this.#path.execute('CreateDeployment', CreateDeployment.of({ deploymentId, commandId }))
           : this.#path.execute(
               'UpdateDeployment',
@@ -155,7 +158,8 @@ export class Load {
             ),
       );
       if (receipt === null) return;
-      this.acknowledged.push({ stream: STREAM_PREFIX + deploymentId, commandId, receipt });
+      const stream = STREAM_PREFIX + deploymentId;
+      this.acknowledged.push({ writer, stream, commandId, receipt });
       this.lastAtMs = performance.now();
     }
   }
