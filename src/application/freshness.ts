@@ -25,7 +25,7 @@ const LOOK_WAIT_MS = 500;
 export class Freshness {
   readonly #options: FreshnessOptions;
   #levelAtMs: number;
-  /** When a look ended and the read models were not level; null when they were. */
+  /** When a read was told last that the read models are stale; null when the last one was not. */
   #staleAtMs: number | null = null;
   #looking: Promise<void> | null = null;
 
@@ -36,7 +36,7 @@ export class Freshness {
 
   /**
    * Whole seconds since the read models were last seen level with the log, or since the start; null when
-   * that is a second at most. Waits half a second at most, and not at all where a look said so just now.
+   * that is a second at most. Waits half a second at most, and not at all where that was so a moment ago.
    */
   async staleSeconds(): Promise<number | null> {
     if (this.#ageMs() > LEVEL_MS_MAX) {
@@ -44,10 +44,12 @@ export class Freshness {
       if (!this.#isKnownStale()) await this.#inTime(this.#looking);
     }
     const ageMs = this.#ageMs();
-    return ageMs > LEVEL_MS_MAX ? Math.floor(ageMs / 1_000) : null;
+    const isStale = ageMs > LEVEL_MS_MAX;
+    this.#staleAtMs = isStale ? this.#options.clock.monotonicMs() : null;
+    return isStale ? Math.floor(ageMs / 1_000) : null;
   }
 
-  /** What a look found before a quiet time says nothing of now. */
+  /** What was so before a quiet time says nothing of now. */
   #isKnownStale(): boolean {
     const { clock } = this.#options;
     return this.#staleAtMs !== null && clock.monotonicMs() - this.#staleAtMs <= LEVEL_MS_MAX;
@@ -65,9 +67,7 @@ export class Freshness {
       const head = await store.head();
       if (head !== null) await projector.waitFor(head, LEVEL_MS_MAX);
       this.#levelAtMs = beganAtMs;
-      this.#staleAtMs = null;
     } catch (error) {
-      this.#staleAtMs = clock.monotonicMs();
       if (!isFault(error)) emit('trouble', { where: 'freshness', error });
     }
   }

@@ -68,6 +68,15 @@ describe('freshness of read models', () => {
     answer(null);
   });
 
+  test('after an outage and a quiet time the first read is not told of the outage any more', async () => {
+    await here.clock.advance(3_000);
+    head = outOfReach;
+    expect(await freshness.staleSeconds()).toBe(3);
+    head = () => here.store.head();
+    await here.clock.advance(60_000);
+    expect(await freshness.staleSeconds()).toBeNull();
+  });
+
   test('a fold that is behind for more than a second is told', async () => {
     await here.clock.advance(3_000);
     const end = (await new Story('d1').created().saveTo(here.store)).position;
