@@ -131,6 +131,32 @@ describe('read models in a SQLite file', () => {
     await readModels.close();
   });
 
+  test('an old table is out of the way at once, and emptied in turns, also after a restart', async () => {
+    const rows = Array.from({ length: 1050 }, (_, n) => ({ id: `n${String(n)}`, text: 'x' }));
+    const kind = { name: 'any', applicationId: 0x5348_4c52, userVersion: 1, schema: '' };
+    const before = openSqliteReadModels(path);
+    await before.open([notes]);
+    await before.commit([{ ...change, rows }]);
+    await before.startNext(notes);
+    await before.commit([{ ...change, generation: 'next', rows: [{ id: 'new', text: 'y' }] }]);
+    await before.promoteNext(notes, 1n);
+    expect(await before.load(notes, 'live', [['n1'], ['new']])).toEqual([
+      null,
+      { id: 'new', text: 'y' },
+    ]);
+    await before.close();
+    const shell = openDatabase(path, { kind, synchronous: 'off', busyTimeoutMs: 1000 });
+    const left = (): unknown[] =>
+      shell.prepare("select name from sqlite_master where name like 'shipslog_old_%'").all();
+    expect(left()).toHaveLength(1);
+    const after = openSqliteReadModels(path);
+    await after.open([notes]);
+    while (left().length > 0) await new Promise((resolve) => setImmediate(resolve));
+    expect(await after.load(notes, 'live', [['new']])).toEqual([{ id: 'new', text: 'y' }]);
+    await after.close();
+    shell.close();
+  });
+
   test('lists come from an index in its order, and counts from an index alone', async () => {
     const readModels = openSqliteReadModels(path);
     await readModels.open(PROJECTIONS);

@@ -95,7 +95,7 @@ function allOf(conditions: readonly string[]): string {
 }
 
 /** The table that holds a generation of rows. */
-function nameOf({ name }: Table, generation: Generation): string {
+export function nameOf({ name }: Table, generation: Generation): string {
   return generation === 'live' ? name : `${name}_next`;
 }
 

@@ -19,7 +19,7 @@ import type {
 } from '../../ports/read-models.js';
 import { afterClaim, assertMayWrite, isOwned, ownershipOf, type OwnerRow } from '../ownership.js';
 import { bookkeepingSql } from '../sql/bookkeeping.js';
-import { groupOf, TableSql, type Sql, type SqlValue as Value } from '../sql/statements.js';
+import { groupOf, nameOf, TableSql, type Sql, type SqlValue as Value } from '../sql/statements.js';
 import { sqliteDialect } from './dialect.js';
 import {
   asFault,
@@ -31,6 +31,7 @@ import {
   type Statement,
 } from './driver.js';
 import { refuseEmptyFile } from './empty-file.js';
+import { OldTables } from './old-tables.js';
 
 const BOOKKEEPING = bookkeepingSql(sqliteDialect);
 const KIND: FileKind = {
@@ -108,15 +109,18 @@ class SqliteReadModels implements ReadModels {
   readonly #database: Database;
   readonly #tables = new Map<string, TableSql>();
   readonly #statements = new Map<string, Statement>();
+  readonly #old: OldTables;
   /** The number under which this handle claimed the tables; null without a claim. */
   #fence: bigint | null = null;
 
   constructor(path: string, database: Database) {
     this.#path = path;
     this.#database = database;
+    this.#old = new OldTables(database);
   }
 
   async open(tables: readonly Table[]): Promise<void> {
+    this.#old.goOn();
     const missing = (): readonly Table[] => {
       const known = new Set(this.#checkpoints().map(({ table }) => table));
       return tables.filter(({ name }) => !known.has(name));
@@ -353,7 +357,13 @@ class SqliteReadModels implements ReadModels {
   }
 
   #drop(table: Table, generation: Generation): void {
-    this.#database.exec(this.#sqlOf(table).drop(generation));
+    const isThere = this.#checkpoints().some(
+      (at) => at.table === table.name && at.generation === generation,
+    );
+    if (isThere) {
+      this.#old.putAway(nameOf(table, generation), this.#owner().nowMs);
+      this.#old.goOn();
+    }
     this.#run(BOOKKEEPING.remove, [table.name, generation]);
     this.#run(BOOKKEEPING.unpark, [table.name, generation]);
   }
