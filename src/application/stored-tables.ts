@@ -5,7 +5,7 @@ import { deployments, type DeploymentRow } from '../projections/deployments.js';
 import type { Projection } from '../projections/projection.js';
 import { isAfter, TableFold } from './fold.js';
 
-/** The tables as they are stored: how far each has come and what it left, read at one moment. */
+/** The tables as they are stored: how far each has come and what it left, as they were found last. */
 export class StoredTables {
   private constructor(
     private readonly checkpoints: readonly Checkpoint[],

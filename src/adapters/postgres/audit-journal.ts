@@ -3,29 +3,24 @@ import type { Clock } from '../../ports/clock.js';
 import { emit } from '../../ports/signals.js';
 import type { PostgresDatabase } from './database.js';
 import { arrayOf, SCHEMA } from './dialect.js';
+import {
+  droppedError,
+  ENTRY_COLUMNS,
+  entryOf,
+  JOURNAL,
+  listLimit,
+  valuesOf,
+  type EntryValues,
+} from '../sql/audit-entries.js';
 
 const REFUSALS = `${SCHEMA}.shipslog_refusals`;
-const COLUMNS = [
-  ...['at', 'deployment_id', 'attempt_id', 'command', 'command_id', 'actor_id', 'actor_kind'],
-  ...['code', 'detail'],
-].join(', ');
 /** The oldest make room in the same statement. */
 const INSERT = `with "forgotten" as (
     delete from ${REFUSALS} where id <= (select max(id) from ${REFUSALS}) - $10::bigint)
-  insert into ${REFUSALS} (${COLUMNS}) select * from unnest(
+  insert into ${REFUSALS} (${ENTRY_COLUMNS}) select * from unnest(
     $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[])`;
-const SELECT = `select ${COLUMNS} from ${REFUSALS}
+const SELECT = `select ${ENTRY_COLUMNS} from ${REFUSALS}
   where $1::text is null or deployment_id = $1 order by id desc limit $2`;
-
-/** Entries that may wait for the database, about 400 KB; more are counted and dropped. */
-const WAITING_MAX = 1000;
-const BATCH_MAX = 200;
-const WRITE_DELAY_MS = 50;
-const RETRY_DELAY_MS = 1000;
-/** Entries kept, about 40 MB; the oldest make room. */
-const ENTRIES_MAX = 100_000;
-const LIST_LIMIT_MAX = 200;
-const LIST_LIMIT_DEFAULT = 50;
 
 /**
  * A journal of refused commands that all processes on a database share, written a moment later in small
@@ -53,21 +48,21 @@ class PostgresAuditJournal implements AuditJournal {
   }
 
   record(entry: AuditEntry): void {
-    if (this.#closed || this.#waiting.length >= WAITING_MAX) {
+    if (this.#closed || this.#waiting.length >= JOURNAL.waitingMax) {
       this.#dropped++;
       return;
     }
     this.#waiting.push(entry);
-    this.#writeAfter(WRITE_DELAY_MS);
+    this.#writeAfter(JOURNAL.writeDelayMs);
   }
 
   async list(
     filter: { readonly deploymentId?: string; readonly limit?: number } = {},
   ): Promise<readonly AuditEntry[]> {
     await this.#writeAll();
-    const limit = Math.min(Math.max(filter.limit ?? LIST_LIMIT_DEFAULT, 1), LIST_LIMIT_MAX);
+    const limit = listLimit(filter.limit);
     const rows = await this.#database.query(SELECT, [filter.deploymentId ?? null, limit]);
-    return rows.map((row) => entryOf(row as Values));
+    return rows.map((row) => entryOf(row as EntryValues));
   }
 
   async close(): Promise<void> {
@@ -82,7 +77,7 @@ class PostgresAuditJournal implements AuditJournal {
     this.#cancelWrite ??= this.#clock.after(delayMs, () => {
       this.#cancelWrite = null;
       void this.#writeAll().then((written) => {
-        if (!written && !this.#closed) this.#writeAfter(RETRY_DELAY_MS);
+        if (!written && !this.#closed) this.#writeAfter(JOURNAL.retryDelayMs);
       });
     });
   }
@@ -100,34 +95,22 @@ class PostgresAuditJournal implements AuditJournal {
   }
 
   async #writeBatch(): Promise<boolean> {
-    const batch = this.#waiting.slice(0, BATCH_MAX);
+    const batch = this.#waiting.slice(0, JOURNAL.batchMax);
     try {
-      await this.#database.query(INSERT, [...columnsOf(batch), ENTRIES_MAX]);
+      await this.#database.query(INSERT, [...columnsOf(batch), JOURNAL.entriesMax]);
     } catch (error) {
       emit('trouble', { where: 'audit journal', error });
       return false;
     }
     this.#waiting = this.#waiting.slice(batch.length);
     if (this.#dropped > 0) {
-      const lost = `${String(this.#dropped)} refusals found no room and were not recorded`;
+      const error = droppedError(this.#dropped);
       this.#dropped = 0;
-      emit('trouble', { where: 'audit journal', error: new Error(lost) });
+      emit('trouble', { where: 'audit journal', error });
     }
     return true;
   }
 }
-
-type Values = [
-  at: string,
-  deploymentId: string,
-  attemptId: string | null,
-  command: string,
-  commandId: string,
-  actorId: string,
-  actorKind: AuditEntry['actor']['kind'],
-  code: string,
-  detail: string,
-];
 
 function columnsOf(batch: readonly AuditEntry[]): readonly Buffer[] {
   const rows = batch.map(valuesOf);
@@ -138,14 +121,4 @@ function columnsOf(batch: readonly AuditEntry[]): readonly Buffer[] {
       rows.map((row) => row[n]?.replaceAll('\0', '\ufffd') ?? null),
     ),
   );
-}
-
-function valuesOf({ actor, ...entry }: AuditEntry): Values {
-  const { at, deploymentId, attemptId, command, commandId, code, detail } = entry;
-  return [at, deploymentId, attemptId, command, commandId, actor.id, actor.kind, code, detail];
-}
-
-function entryOf(values: Values): AuditEntry {
-  const [at, deploymentId, attemptId, command, commandId, id, kind, code, detail] = values;
-  return { at, deploymentId, attemptId, command, commandId, actor: { id, kind }, code, detail };
 }

@@ -1,7 +1,16 @@
 import type { AuditJournal, AuditEntry } from '../../ports/audit-journal.js';
 import type { Clock } from '../../ports/clock.js';
 import { emit } from '../../ports/signals.js';
-import { openDatabase, type Database, type FileKind, type SqlValue } from './driver.js';
+import {
+  droppedError,
+  ENTRY_COLUMNS,
+  entryOf,
+  JOURNAL,
+  listLimit,
+  valuesOf,
+  type EntryValues,
+} from '../sql/audit-entries.js';
+import { openDatabase, type Database, type FileKind } from './driver.js';
 import { refuseEmptyFile } from './empty-file.js';
 
 const KIND: FileKind = {
@@ -15,22 +24,10 @@ const KIND: FileKind = {
     ) strict;
     create index refusals_of_deployment on refusals (deployment_id, id)`,
 };
-const INSERT = `insert into refusals (at, deployment_id, attempt_id, command, command_id, actor_id,
-  actor_kind, code, detail) values (?, ?, ?, ?, ?, ?, ?, ?, ?)`;
+const INSERT = `insert into refusals (${ENTRY_COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 const FORGET = 'delete from refusals where id <= (select max(id) from refusals) - ?';
-const SELECT = `select at, deployment_id, attempt_id, command, command_id, actor_id, actor_kind, code,
-  detail from refusals where ?1 is null or deployment_id = ?1 order by id desc limit ?2`;
+const SELECT = `select ${ENTRY_COLUMNS} from refusals where ?1 is null or deployment_id = ?1 order by id desc limit ?2`;
 
-/** Entries that may wait for the disk, about 400 KB; more are counted and dropped. */
-const WAITING_MAX = 1000;
-/** Entries of one transaction: it takes a millisecond or two. */
-const BATCH_MAX = 200;
-const WRITE_DELAY_MS = 50;
-const RETRY_DELAY_MS = 1000;
-/** Entries kept on disk, about 40 MB; the oldest make room. */
-const ENTRIES_MAX = 100_000;
-const LIST_LIMIT_MAX = 200;
-const LIST_LIMIT_DEFAULT = 50;
 const BUSY_TIMEOUT_MS = 100;
 
 /**
@@ -60,22 +57,22 @@ class SqliteAuditJournal implements AuditJournal {
   }
 
   record(entry: AuditEntry): void {
-    if (this.#waiting.length >= WAITING_MAX || !this.#database.isOpen) {
+    if (this.#waiting.length >= JOURNAL.waitingMax || !this.#database.isOpen) {
       this.#dropped++;
       return;
     }
     this.#waiting.push(entry);
-    this.#writeAfter(WRITE_DELAY_MS);
+    this.#writeAfter(JOURNAL.writeDelayMs);
   }
 
   async list(
     filter: { readonly deploymentId?: string; readonly limit?: number } = {},
   ): Promise<readonly AuditEntry[]> {
     this.#writeAll();
-    const limit = Math.min(Math.max(filter.limit ?? LIST_LIMIT_DEFAULT, 1), LIST_LIMIT_MAX);
+    const limit = listLimit(filter.limit);
     const select = this.#database.prepare(SELECT);
     select.setReturnArrays(true);
-    return (select.all(filter.deploymentId ?? null, limit) as Values[]).map(entryOf);
+    return (select.all(filter.deploymentId ?? null, limit) as EntryValues[]).map(entryOf);
   }
 
   async close(): Promise<void> {
@@ -89,7 +86,7 @@ class SqliteAuditJournal implements AuditJournal {
     this.#cancelWrite ??= this.#clock.after(delayMs, () => {
       this.#cancelWrite = null;
       const written = this.#writeBatch();
-      if (this.#waiting.length > 0) this.#writeAfter(written ? 0 : RETRY_DELAY_MS);
+      if (this.#waiting.length > 0) this.#writeAfter(written ? 0 : JOURNAL.retryDelayMs);
     });
   }
 
@@ -99,7 +96,7 @@ class SqliteAuditJournal implements AuditJournal {
 
   /** Writes the oldest that wait; tells whether it could. What could not be written goes on waiting. */
   #writeBatch(): boolean {
-    const batch = this.#waiting.slice(0, BATCH_MAX);
+    const batch = this.#waiting.slice(0, JOURNAL.batchMax);
     try {
       this.#insert(batch);
     } catch (error) {
@@ -108,9 +105,7 @@ class SqliteAuditJournal implements AuditJournal {
     }
     this.#waiting = this.#waiting.slice(batch.length);
     if (this.#dropped > 0) {
-      const error = new Error(
-        `${String(this.#dropped)} refusals found no room and were not recorded`,
-      );
+      const error = droppedError(this.#dropped);
       this.#dropped = 0;
       emit('trouble', { where: 'audit journal', error });
     }
@@ -122,44 +117,11 @@ class SqliteAuditJournal implements AuditJournal {
     try {
       const insert = this.#database.prepare(INSERT);
       for (const entry of batch) insert.run(...valuesOf(entry));
-      this.#database.prepare(FORGET).run(ENTRIES_MAX);
+      this.#database.prepare(FORGET).run(JOURNAL.entriesMax);
       this.#database.exec('commit');
     } catch (error) {
       if (this.#database.isTransaction) this.#database.exec('rollback');
       throw error;
     }
   }
-}
-
-type Values = [
-  at: string,
-  deploymentId: string,
-  attemptId: string | null,
-  command: string,
-  commandId: string,
-  actorId: string,
-  actorKind: AuditEntry['actor']['kind'],
-  code: string,
-  detail: string,
-];
-
-function valuesOf({ actor, ...entry }: AuditEntry): SqlValue[] {
-  const { at, deploymentId, attemptId, command, commandId, code, detail } = entry;
-  const values: Values = [
-    at,
-    deploymentId,
-    attemptId,
-    command,
-    commandId,
-    actor.id,
-    actor.kind,
-    code,
-    detail,
-  ];
-  return values;
-}
-
-function entryOf(values: Values): AuditEntry {
-  const [at, deploymentId, attemptId, command, commandId, id, kind, code, detail] = values;
-  return { at, deploymentId, attemptId, command, commandId, actor: { id, kind }, code, detail };
 }
