@@ -85,21 +85,20 @@ export class StoredTables {
 
   /**
    * Refuses read models that were folded from another log: their positions mean nothing here, and what this log
-   * holds below them would never be folded. The newest row must be of an event that this log has in that place.
+   * holds below them would never be folded. One of the newest rows must be of an event that this log has in that
+   * place; by default the very newest, more where a row may be damaged.
    * @throws {Fault} STORE_FOREIGN
    */
-  async assertOfThisLog(store: EventStore, readModels: ReadModels): Promise<void> {
+  async assertOfThisLog(store: EventStore, readModels: ReadModels, rows = 1): Promise<void> {
     if (this.shown(deployments) === null) return;
-    const [newest] = await readModels.find<DeploymentRow>(deployments, {
+    const newest = await readModels.find<DeploymentRow>(deployments, {
       orderBy: { column: 'position', direction: 'descending' },
-      limit: 1,
+      limit: rows,
     });
-    if (newest === undefined) return;
-    const { deploymentId, revision, position } = newest;
-    const stream = `${STREAM_PREFIX}${deploymentId}`;
-    for await (const [event] of store.read(stream, { from: revision, limit: 1 })) {
-      if (event?.position === position) return;
-    }
+    for (const row of newest) if (await isOf(store, row)) return;
+    const [first] = newest;
+    if (first === undefined) return;
+    const { deploymentId, revision, position } = first;
     throw new Fault(
       'STORE_FOREIGN',
       `the read models were folded from another log: theirs has revision ${String(revision)} of ${deploymentId} at ` +
@@ -110,4 +109,18 @@ export class StoredTables {
   #leftIn(table: string): readonly ParkedStream[] {
     return this.parked.filter((at) => at.table === table && at.generation === 'live');
   }
+}
+
+/** Whether the log has the last event of a row in the row's place. */
+async function isOf(
+  store: EventStore,
+  { deploymentId, revision, position }: DeploymentRow,
+): Promise<boolean> {
+  for await (const [event] of store.read(`${STREAM_PREFIX}${deploymentId}`, {
+    from: revision,
+    limit: 1,
+  })) {
+    if (event?.position === position) return true;
+  }
+  return false;
 }

@@ -64,6 +64,8 @@ const LISTED_MAX = 1000;
 /** Rows looked at again in one go. */
 const AGAIN_ROWS = 500;
 const AGAIN_ROUNDS_MAX = 50;
+/** Rows of which one must be of this log, so that a few damaged ones are reported as what they are. */
+const OF_THIS_LOG_ROWS = 20;
 /** How often a table may be replaced by a rebuild while it is verified. */
 const REPLACED_MAX = 3;
 
@@ -73,11 +75,16 @@ const REPLACED_MAX = 3;
  * May run while the projector works: a row that differs is looked at again with the events that came
  * meanwhile, so nothing is reported that is merely newer. Reads only.
  * Cost: one pass over the log for each table, two where rows differ; memory for the rows of one table.
- * @throws {Fault} STORE_CORRUPT when the log is shorter than the read models.
+ * @throws {Fault} STORE_CORRUPT when the log is shorter than the read models; STORE_FOREIGN when these were
+ *   folded from another log, where every row would differ and none would say why.
  */
 export async function verify(options: VerifyOptions): Promise<readonly TableReport[]> {
+  const { store, readModels, projections } = options;
+  const stored = await StoredTables.read(readModels);
+  stored.assertUsable(projections, await store.head());
+  await stored.assertOfThisLog(store, readModels, OF_THIS_LOG_ROWS);
   const reports: TableReport[] = [];
-  for (const projection of options.projections) {
+  for (const projection of projections) {
     const verification = new TableVerification(options, projection);
     let report: TableReport | null = null;
     for (let n = 0; report === null && n < REPLACED_MAX; n++) report = await verification.run();

@@ -4,6 +4,7 @@ import type { RebuildOutcome } from '../application/rebuild.js';
 import { replayLog } from '../application/replay.js';
 import { verify, type Difference, type TableReport } from '../application/verify.js';
 import { STATES } from '../domain/event-schema.js';
+import { isFault } from '../ports/faults.js';
 import { PROJECTIONS } from '../projections/registry.js';
 import { EXIT, type ExitCode } from './exit-codes.js';
 import { inWords, Progress, withCommas } from './progress.js';
@@ -87,6 +88,12 @@ export async function verifyAll(
     const agrees = reports.every(isClean);
     if (!agrees) await terminal.err.line(whatToDo(reports));
     return agrees ? EXIT.ok : EXIT.refused;
+  } catch (error) {
+    // Whose tables these are can not be: that is what was asked, and no row needs to be named.
+    if (!isFault(error, 'STORE_FOREIGN') && !isFault(error, 'STORE_CORRUPT')) throw error;
+    progress.end();
+    await terminal.err.line(`shipslog verify: ${error.message}`);
+    return EXIT.refused;
   } finally {
     progress.end();
     await close();

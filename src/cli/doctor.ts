@@ -252,6 +252,7 @@ const readModels: Look = async ({ workshop }) => {
       const head = await store.head();
       const stored = await StoredTables.read(tables);
       stored.assertUsable(PROJECTIONS, head);
+      await stored.assertOfThisLog(store, tables);
       const parked = await tables.parked();
       const first = parked[0];
       return first === undefined

@@ -260,6 +260,29 @@ describe('verification', () => {
     await dispose();
   });
 
+  test('read models of another log are said to be that, however long it is', async () => {
+    const { store, dispose } = await newLog();
+    for (const id of ['d2', 'd3', 'd1']) {
+      await new Story(id).created().opened('a1').started().ended('failed').saveTo(store);
+    }
+    const { readModels } = here;
+    await expect(verify({ store, readModels, projections: PROJECTIONS })).rejects.toMatchObject({
+      code: 'STORE_FOREIGN',
+      message: expect.stringMatching(/folded from another log: .*SHIPSLOG_READ_MODELS/),
+    });
+    await dispose();
+  });
+
+  test('a newest row with a wrong place is a difference, and no sign of another log', async () => {
+    const row = await rowOf(deployments, ['d2']);
+    const position = (row['position'] as bigint) + 1n;
+    await plant(deployments, { ...row, position });
+    const [report] = await run();
+    expect(report?.differences).toMatchObject([
+      { key: ['d2'], kind: 'wrong', members: [{ member: 'position', found: position }] },
+    ]);
+  });
+
   test('it can be aborted', async () => {
     const { store, readModels } = here;
     const options = { store, readModels, projections: PROJECTIONS, signal: AbortSignal.abort() };

@@ -212,6 +212,31 @@ describe('on a store with a demo in it', () => {
     expect((await here('verify')).code).toBe(0);
   });
 
+  it('verify and doctor say in one line that the read models are of another log', async () => {
+    const place = await temporaryFolder();
+    const other = settingsIn(place);
+    const file = join(place, 'some.ndjson');
+    await writeFile(file, some.join('\n'));
+    for (const line of [['import', file], ['rebuild'], ['verify']]) {
+      expect((await shipslog(line, { environment: other })).code).toBe(0);
+    }
+    const { SHIPSLOG_READ_MODELS = '' } = other;
+    const environment = { ...settingsIn(folder), SHIPSLOG_READ_MODELS };
+    const { code, out, err } = await shipslog(['verify'], { environment });
+    expect({ code, out, err }).toEqual({
+      code: 3,
+      out: '',
+      err: expect.stringMatching(
+        /^shipslog verify: the read models were folded from another log: .*SHIPSLOG_READ_MODELS.*\n$/,
+      ),
+    });
+    const examined = await shipslog(['doctor', '--url', 'http://127.0.0.1:1'], { environment });
+    expect({ code: examined.code, out: examined.out }).toMatchObject({
+      code: 1,
+      out: expect.stringMatching(/read models.*folded from another log/),
+    });
+  });
+
   it('verify advises no rebuild from a log that cannot be read', async () => {
     const place = await temporaryFolder();
     for (const name of ['events.db', 'read-models.db'])
