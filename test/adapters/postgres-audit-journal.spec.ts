@@ -1,11 +1,12 @@
 import { expect, test } from '@jest/globals';
 import { postgresAuditJournal } from '../../src/adapters/postgres/audit-journal.js';
-import { openPostgres } from '../../src/adapters/postgres/database.js';
+import { openPostgres, type Rows } from '../../src/adapters/postgres/database.js';
 import { listen } from '../../src/ports/signals.js';
 import { auditJournalContract, refusal } from '../contracts/audit-journal.contract.js';
 import { FakeClock } from '../support/fake-clock.js';
 import { onPostgres } from '../support/on-postgres.js';
 import { freshDatabase } from '../support/postgres.js';
+import { openProxy } from '../support/proxy.js';
 
 const clock = new FakeClock();
 
@@ -32,6 +33,30 @@ await onPostgres(() => {
     await journal.close();
     await database.close();
     await drop();
+  });
+
+  test('a batch whose answer was lost is written again, and stands once', async () => {
+    const { url, drop } = await freshDatabase();
+    const watching = await openPostgres({ url });
+    const proxy = await openProxy(url);
+    const { port } = new URL(proxy.url);
+    const database = await openPostgres({ url: Object.assign(new URL(url), { port }).href });
+    const journal = postgresAuditJournal(database, clock);
+    for (let n = 0; n < 3; n++) journal.record(refusal(n));
+    const holding = proxy.hold(/insert into shipslog\.shipslog_refusals/, { arrives: true });
+    const listing = journal.list();
+    const loseTheAnswer = await holding;
+    const written = (): Promise<Rows> => watching.query('select 1 from shipslog.shipslog_refusals');
+    while ((await written()).length < 3);
+    loseTheAnswer();
+    await listing;
+    journal.record(refusal(3));
+    const listed = await journal.list();
+    await journal.close();
+    await proxy.close();
+    await watching.close();
+    await drop();
+    expect(listed).toEqual([3, 2, 1, 0].map((n) => refusal(n)));
   });
 
   test('entries beyond the room are counted, and the loss is told', async () => {

@@ -214,8 +214,12 @@ await onPostgres(() => {
       for (let n = 0; n < 2; n++) {
         await expect(openPostgres(toRead)).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
       }
-      await open();
+      const database = await open();
       await (await openPostgres(toRead)).close();
+      await database.query('update shipslog.shipslog_version set version = version - 1');
+      await expect(openPostgres(toRead)).rejects.toMatchObject({
+        message: expect.stringMatching(/has version \d+, this program needs .*: a service of this/),
+      });
     });
 
     test('a writer of a building that was begun anew meanwhile meets no table, at the same position too', async () => {

@@ -48,6 +48,11 @@ export function auditJournalContract(
       expect(await journal.list()).toEqual([refusal(2), refusal(1), refusal(0)]);
     });
 
+    test('what was refused twice stands twice, though it is the same to the letter', async () => {
+      for (let n = 0; n < 2; n++) journal.record(refusal(1));
+      expect(await journal.list()).toEqual([refusal(1), refusal(1)]);
+    });
+
     test('one deployment can be asked for', async () => {
       journal.record(refusal(0));
       journal.record(refusal(1, { deploymentId: 'd2' }));

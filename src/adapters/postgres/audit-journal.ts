@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { AuditJournal, AuditEntry } from '../../ports/audit-journal.js';
 import type { Clock } from '../../ports/clock.js';
 import { emit } from '../../ports/signals.js';
@@ -14,13 +15,20 @@ import {
 } from '../sql/audit-entries.js';
 
 const REFUSALS = `${SCHEMA}.shipslog_refusals`;
-/** The oldest make room in the same statement. */
+/** The oldest make room in the same statement; what stands there already, its answer lost, is left as it is. */
 const INSERT = `with "forgotten" as (
-    delete from ${REFUSALS} where id <= (select max(id) from ${REFUSALS}) - $10::bigint)
-  insert into ${REFUSALS} (${ENTRY_COLUMNS}) select * from unnest(
-    $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[])`;
+    delete from ${REFUSALS} where id <= (select max(id) from ${REFUSALS}) - $11::bigint)
+  insert into ${REFUSALS} (${ENTRY_COLUMNS}, entry_id) select * from unnest(
+    $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+    $10::text[]::uuid[]) on conflict (entry_id) do nothing`;
 const SELECT = `select ${ENTRY_COLUMNS} from ${REFUSALS}
   where $1::text is null or deployment_id = $1 order by id desc limit $2`;
+
+/** An entry with the id by which it is known when it is sent again. */
+interface WaitingEntry {
+  readonly id: string;
+  readonly entry: AuditEntry;
+}
 
 /**
  * A journal of refused commands that all processes on a database share, written a moment later in small
@@ -34,7 +42,7 @@ class PostgresAuditJournal implements AuditJournal {
   readonly #database: PostgresDatabase;
   readonly #leave: () => Promise<void>;
   readonly #clock: Clock;
-  #waiting: AuditEntry[] = [];
+  #waiting: WaitingEntry[] = [];
   #dropped = 0;
   #closed = false;
   #cancelWrite: (() => void) | null = null;
@@ -52,7 +60,7 @@ class PostgresAuditJournal implements AuditJournal {
       this.#dropped++;
       return;
     }
-    this.#waiting.push(entry);
+    this.#waiting.push({ id: randomUUID(), entry });
     this.#writeAfter(JOURNAL.writeDelayMs);
   }
 
@@ -112,9 +120,9 @@ class PostgresAuditJournal implements AuditJournal {
   }
 }
 
-function columnsOf(batch: readonly AuditEntry[]): readonly Buffer[] {
-  const rows = batch.map(valuesOf);
-  return [0, 1, 2, 3, 4, 5, 6, 7, 8].map((n) =>
+function columnsOf(batch: readonly WaitingEntry[]): readonly Buffer[] {
+  const rows = batch.map(({ id, entry }) => [...valuesOf(entry), id]);
+  return [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map((n) =>
     arrayOf(
       'text',
       // A NUL is the one sign that text can not hold here.

@@ -133,7 +133,14 @@ export class PostgresDatabase {
     this.#assertKnown(found);
     if (found === MIGRATIONS.length) return;
     if (!creates) {
-      throw new Fault('STORE_UNAVAILABLE', `there are no read models at ${this.place} yet`);
+      const what =
+        found === 0
+          ? `there are no read models at ${this.place} yet`
+          : `the schema ${SCHEMA} at ${this.place} has version ${found}, this program needs version ${MIGRATIONS.length}`;
+      throw new Fault(
+        'STORE_UNAVAILABLE',
+        `${what}: a service of this version sees to it at its start`,
+      );
     }
     await this.change(async (run) => {
       const version = await this.#version(run);

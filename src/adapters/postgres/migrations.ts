@@ -27,4 +27,9 @@ export const MIGRATIONS: readonly (readonly string[])[] = [
       code text not null, detail text not null)`,
     `create index shipslog_refusals_of_deployment on ${SCHEMA}.shipslog_refusals (deployment_id, id)`,
   ],
+  [
+    // So that a batch whose answer was lost can be sent again. Entries of before have none.
+    `alter table ${SCHEMA}.shipslog_refusals add column entry_id uuid`,
+    `create unique index shipslog_refusals_by_entry on ${SCHEMA}.shipslog_refusals (entry_id)`,
+  ],
 ];
