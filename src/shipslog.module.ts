@@ -14,6 +14,7 @@ import {
 } from '@nestjs/common';
 import { CommandHandler, CqrsModule, QueryHandler } from '@nestjs/cqrs';
 import { hostname } from 'node:os';
+import { inspect } from 'node:util';
 import { ManualClock } from './adapters/memory/manual-clock.js';
 import { systemClock } from './adapters/system-clock.js';
 import { Answers, QUERIES } from './application/answers.js';
@@ -34,7 +35,7 @@ import type { Clock } from './ports/clock.js';
 import type { Fault } from './ports/faults.js';
 import { PROJECTIONS } from './projections/registry.js';
 import { readSettings, type Role, type Settings } from './settings.js';
-import { closeStores, openStores, type Stores } from './stores.js';
+import { assertPlaces, closeStores, openStores, type Stores } from './stores.js';
 
 /** What a host may set; what is absent has the defaults of the settings. The environment is not read. */
 export interface ShipslogOptions {
@@ -280,30 +281,58 @@ async function openRuntime({ settings, clock, ...options }: Opening): Promise<Sh
   return new ShipslogRuntime(await openStores({ ...settings, ...options, clock }), clock, settings);
 }
 
+/** What an option has to be before it can be read; null where its setting says what is wrong with it. */
 const OPTIONS = {
-  eventStore: true,
-  readModels: true,
-  scopes: true,
-  policy: true,
-  reaperIntervalMs: true,
-  roles: true,
-  clock: true,
-  acceptLoss: true,
-  onFatal: true,
-} as const satisfies Record<keyof ShipslogOptions, true>;
+  eventStore: null,
+  readModels: null,
+  scopes: ["an object like { snapshot: 'maintenance' }", isObject],
+  policy: ['an object like { leaseMs: 90000 }', isObject],
+  reaperIntervalMs: null,
+  roles: ["a list like ['api', 'projector']", Array.isArray],
+  clock: ['a clock', isObject],
+  acceptLoss: null,
+  onFatal: ['a function', (value: unknown) => typeof value === 'function'],
+} as const satisfies Record<
+  keyof ShipslogOptions,
+  null | readonly [what: string, isIt: (value: unknown) => boolean]
+>;
+const POLICY: readonly (keyof PolicyDefaults)[] = ['heartbeatMs', 'leaseMs', 'startTimeoutMs'];
 
-/** The compiler does not see each misspelt option: what a factory returns may have any members. */
-function assertKnown(options: ShipslogOptions): void {
-  const known = Object.keys(OPTIONS);
-  const unknown = Object.keys(options).find((name) => !known.includes(name));
-  if (unknown === undefined) return;
-  const nearest = nearestTo(unknown, known) ?? 'another';
-  throw new Error(`${unknown} is not an option of ShipslogModule; did you mean ${nearest}?`);
+/**
+ * Checks what the compiler does not see: a host may be JavaScript, and what a factory returns may have any members.
+ * @throws {Error} of one line that names the option.
+ */
+function assertOptions(options: ShipslogOptions): void {
+  if (!isObject(options)) throw new Error('the options of ShipslogModule must be an object');
+  const known = Object.keys(OPTIONS) as (keyof typeof OPTIONS)[];
+  assertKnown(options, known, '');
+  for (const name of known) {
+    const form = OPTIONS[name];
+    const given = options[name];
+    if (given === undefined || form === null || form[1](given)) continue;
+    const shown = inspect(given, { breakLength: Infinity, depth: 1 });
+    throw new Error(`${name} of ShipslogModule must be ${form[0]}, and is ${shown}`);
+  }
+  assertKnown(options.policy ?? {}, POLICY, 'policy.');
 }
 
-function openingOf({ clock = systemClock, ...options }: ShipslogOptions): Opening {
+function assertKnown(given: object, known: readonly string[], within: string): void {
+  const unknown = Object.keys(given).find((name) => !known.includes(name));
+  if (unknown === undefined) return;
+  const nearest = nearestTo(unknown, known) ?? 'another';
+  throw new Error(
+    `${within}${unknown} is not an option of ShipslogModule; did you mean ${nearest}?`,
+  );
+}
+
+function isObject(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function openingOf(given: ShipslogOptions): Opening {
+  assertOptions(given);
+  const { clock = systemClock, ...options } = given;
   const { acceptLoss = false, onFatal } = options;
-  assertKnown(options);
   return {
     settings: settingsOf(options),
     clock,
@@ -329,5 +358,9 @@ function settingsOf(options: ShipslogOptions): Settings {
     SHIPSLOG_START_TIMEOUT_MS: policy.startTimeoutMs,
   };
   const set = Object.entries(given).filter(([, value]) => value !== undefined);
-  return readSettings(Object.fromEntries(set.map(([name, value]) => [name, String(value)])));
+  const settings = readSettings(
+    Object.fromEntries(set.map(([name, value]) => [name, String(value)])),
+  );
+  assertPlaces(settings);
+  return settings;
 }

@@ -18,6 +18,7 @@ import {
   ShipslogModule,
   ShipslogTestingModule,
   StartAttempt,
+  type ShipslogAsyncOptions,
 } from '../../src/index.js';
 
 let app: INestApplicationContext;
@@ -90,6 +91,33 @@ test('a bad option stops the start and is named', async () => {
   const made = ShipslogModule.forRootAsync({ useFactory: () => misspelt });
   const options = { logger: false, abortOnError: false } as const;
   await expect(NestFactory.createApplicationContext(made, options)).rejects.toThrow(/evntStore/);
+  const forgetful = { useFactory: () => undefined as never } satisfies ShipslogAsyncOptions;
+  await expect(
+    NestFactory.createApplicationContext(ShipslogModule.forRootAsync(forgetful), options),
+  ).rejects.toThrow('the options of ShipslogModule must be an object');
+  await boot([ShipslogModule.forRoot()]);
+});
+
+test.each([
+  [
+    { roles: 'api' },
+    "roles of ShipslogModule must be a list like ['api', 'projector'], and is 'api'",
+  ],
+  [{ roles: ['api', 'writer'] }, /^SHIPSLOG_ROLES=api,writer is not right: .*$/],
+  [{ roles: ['api'] }, /^SHIPSLOG_ROLES leaves out projector, and no other process can fold .*$/],
+  [
+    { scopes: ['snapshot'] },
+    /^scopes of ShipslogModule must be an object like .*, and is \[ 'snapshot' \]$/,
+  ],
+  [{ policy: null }, /^policy of ShipslogModule must be an object like .*, and is null$/],
+  [
+    { policy: { leaseMS: 5_000 } },
+    'policy.leaseMS is not an option of ShipslogModule; did you mean leaseMs?',
+  ],
+  [{ onFatal: true }, 'onFatal of ShipslogModule must be a function, and is true'],
+  [{ clock: Date }, /^clock of ShipslogModule must be a clock, and is .*$/],
+])('an option that only JavaScript can give, %j, is told in one line', async (wrong, line) => {
+  expect(() => ShipslogModule.forRoot(wrong as object)).toThrow(line);
   await boot([ShipslogModule.forRoot()]);
 });
 
