@@ -105,7 +105,8 @@ export const SETTINGS = {
   },
   SHIPSLOG_REAPER_INTERVAL_MS: {
     fallback: '5000',
-    meaning: 'Time between two looks for attempts that were silent for too long.',
+    meaning:
+      'Time between two looks for attempts that were silent for too long, at most; a quarter of the shortest lease where that is less.',
     bounds: '50 to 60000',
     read: integer(50, 60 * SECOND),
   },

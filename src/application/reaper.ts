@@ -20,7 +20,7 @@ export interface ReaperOptions {
   readonly leases: LeaseWatch;
   readonly clock: Clock;
   readonly defaults: PolicyDefaults;
-  /** Time between two rounds. Milliseconds, 50..60,000. */
+  /** Time between two rounds, at most: short leases are looked at more often. Milliseconds, 50..60,000. */
   readonly intervalMs: number;
 }
 
@@ -30,6 +30,11 @@ const PAGE_SIZE = 500;
 /** Attempts marked at once, and the pause after them: at most 200 a second, so that commands keep their turn. */
 const BURST_MAX = 20;
 const BURST_PAUSE_MS = 100;
+/**
+ * Rounds in the shortest lease, at least. An outage of the store of beats that no round meets is then too short
+ * to hide more than one beat, of which a lease has two.
+ */
+const ROUNDS_PER_LEASE = 4;
 const REAPER = { id: 'reaper', kind: 'system' } as const;
 
 /**
@@ -42,18 +47,29 @@ export class Reaper {
   #stopped = false;
   #cancel: () => void = () => undefined;
   #round: Promise<void> = Promise.resolve();
+  /** Of the running attempts that the present round has seen. */
+  #shortestLeaseMs = Infinity;
 
   constructor(private readonly options: ReaperOptions) {}
 
   /** Begins its rounds. From now on every lease counts anew; call it when the read models have caught up. */
   start(): void {
     if (this.#stopped) return;
-    this.#round = this.#reap();
-    this.#cancel = this.options.clock.after(this.options.intervalMs, () => {
-      void this.#round.then(() => {
+    const { clock } = this.options;
+    const startedAtMs = clock.monotonicMs();
+    this.#round = this.#reap().then(() => {
+      if (this.#stopped) return;
+      const tookMs = clock.monotonicMs() - startedAtMs;
+      this.#cancel = clock.after(this.#intervalMs(tookMs) - tookMs, () => {
         this.start();
       });
     });
+  }
+
+  /** Time from this round to the next: short leases shorten it, yet it is no less than twice what a round takes. */
+  #intervalMs(tookMs: number): number {
+    const byLeaseMs = Math.max(this.#shortestLeaseMs / ROUNDS_PER_LEASE, 2 * tookMs);
+    return Math.min(this.options.intervalMs, byLeaseMs);
   }
 
   /** Ends its rounds for good and waits for the one under way. */
@@ -66,6 +82,7 @@ export class Reaper {
   /** One round; a failure is told and tried again in the next one. */
   async #reap(): Promise<void> {
     const { leases } = this.options;
+    this.#shortestLeaseMs = Infinity;
     try {
       await leases.adopt();
       const active: AttemptKey[] = [];
@@ -75,7 +92,9 @@ export class Reaper {
       }
       await leases.retain(active);
     } catch (error) {
+      // From here on nothing counts until a round has an answer: that need not be soon.
       leases.missed();
+      this.#shortestLeaseMs = Infinity;
       emit('trouble', { where: 'reaper', error });
     }
   }
@@ -114,7 +133,9 @@ export class Reaper {
     const silent = active.filter((key) => {
       const policy = effectivePolicy(key.deployment.policy, this.options.defaults);
       const phase = key.attempt.state === 'pending' ? 'pending' : 'running';
-      return leases.silentMs(key, phase) >= silenceLimitMs(key.attempt, policy);
+      const limitMs = silenceLimitMs(key.attempt, policy);
+      if (phase === 'running') this.#shortestLeaseMs = Math.min(this.#shortestLeaseMs, limitMs);
+      return leases.silentMs(key, phase) >= limitMs;
     });
     for (let first = 0; first < silent.length && !this.#stopped; first += BURST_MAX) {
       const burst = silent.slice(first, first + BURST_MAX);

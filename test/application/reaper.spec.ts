@@ -19,7 +19,7 @@ import type { EventStore } from '../../src/ports/event-store.js';
 import { Fault } from '../../src/ports/faults.js';
 import type { Leases } from '../../src/ports/leases.js';
 import { PROJECTIONS } from '../../src/projections/registry.js';
-import { FakeClock, until } from '../support/fake-clock.js';
+import { FakeClock, settled, until } from '../support/fake-clock.js';
 import { newLog } from '../support/log-under-test.js';
 
 const defaults = { heartbeatMs: 1_000, leaseMs: 10_000, startTimeoutMs: 20_000 };
@@ -63,8 +63,8 @@ function cuttable(whole: EventStore): EventStore {
   });
 }
 
-/** One process: command path, projector and reaper on the shared log. */
-async function startProcess(): Promise<typeof running> {
+/** One process: command path, projector and, where it reaps, reaper on the shared log. */
+async function startProcess({ intervalMs = 1_000, reaps = true } = {}): Promise<typeof running> {
   const reached = cuttable(store);
   const readModels = inDatabase(new MemoryReadModels());
   const leases = new LeaseWatch(clock, beats);
@@ -90,12 +90,12 @@ async function startProcess(): Promise<typeof running> {
     leases,
     clock,
     defaults,
-    intervalMs: 1_000,
+    intervalMs,
   });
   leases.start();
   await projector.start();
   await projector.caughtUp;
-  reaper.start();
+  if (reaps) reaper.start();
   return {
     path,
     projector,
@@ -216,6 +216,32 @@ test('a database that was away for longer than a lease costs no runner its attem
   expect(await losses()).toEqual([]);
   await clock.advance(60_000);
   await until(isUnknown);
+});
+
+test('a database that was away between two rounds costs no runner its attempt, wherever it beats', async () => {
+  await running.stop();
+  running = await startProcess({ intervalMs: 60_000 });
+  await start();
+  const other = await startProcess({ reaps: false });
+  const beat = () => other.path.heartbeat(Heartbeat.of(first));
+  for (let n = 0; n < 14; n += 1) {
+    await clock.advance(4_000);
+    await beat();
+  }
+  await clock.advance(4_500); // The round of a minute has seen the last beat.
+  isAway = true;
+  for (let n = 0; n < 14; n += 1) {
+    await clock.advance(4_000);
+    await expect(beat()).rejects.toBeInstanceOf(Fault);
+  }
+  isAway = false;
+  await clock.advance(4_000); // The next one comes before the next beat.
+  await settled(50);
+  expect(await losses()).toEqual([]);
+  await beat();
+  await clock.advance(120_000);
+  await until(isUnknown);
+  await other.stop();
 });
 
 test('a log that was away for longer than a lease costs no runner its attempt, wherever it beats', async () => {
