@@ -253,12 +253,14 @@ export class Answers {
     query: GetTimeInState,
   ): Promise<{ items: readonly TimeInState[]; until: Instant }> {
     await this.#visible(query);
+    await this.#known(query.deploymentId);
     const until = this.options.clock.now();
     return { items: await timeInState(this.options.readModels, Date.parse(until), query), until };
   }
 
   async getAttemptStats(query: GetAttemptStats): Promise<{ items: readonly AttemptCount[] }> {
     await this.#visible(query);
+    await this.#known(query.deploymentId);
     return { items: await attemptCounts(this.options.readModels, query) };
   }
 
@@ -286,6 +288,11 @@ export class Answers {
     } catch (error) {
       if (!isFault(error, 'NOT_YET_VISIBLE')) throw error;
     }
+  }
+
+  /** Figures of a deployment that there is not would be zeros. */
+  async #known(deploymentId: string | undefined): Promise<void> {
+    if (deploymentId !== undefined) await this.#row(addressed(deploymentId));
   }
 
   async #row(id: DeploymentId): Promise<DeploymentRow> {

@@ -51,14 +51,20 @@ interface Whose {
 
 const SUMMED = STATES.flatMap((state) => [`${state}Ms`, `${state}Stays`] as const);
 
-/** Each state, in the order of the lifecycle. Units: `nowMs` since 1970. */
+/**
+ * Each state, in the order of the lifecycle. Archived deployments are left out unless they are included, or one is
+ * asked for by its id. Units: `nowMs` since 1970.
+ */
 export async function timeInState(
   readModels: ReadModels,
   nowMs: number,
   { deploymentId, archived }: Whose & { readonly archived?: 'exclude' | 'include' },
 ): Promise<readonly TimeInState[]> {
   const where: Condition<StaysRow>[] = ofDeployment(deploymentId);
-  if (archived !== 'include') where.push({ column: 'archived', is: false });
+  const isFleet = deploymentId === undefined;
+  if (archived === 'exclude' || (isFleet && archived === undefined)) {
+    where.push({ column: 'archived', is: false });
+  }
   const groups = await readModels.sumBy(
     stays,
     { by: ['state'], sums: ['sinceMs', ...SUMMED] },

@@ -29,6 +29,7 @@ type Options = AskingOptions &
     readonly asOf?: string;
     readonly key?: string;
     readonly ifMatch?: string;
+    readonly deploymentId?: string;
   };
 
 /** Adds a command for each verb. */
@@ -104,7 +105,7 @@ async function ask(asking: Asking, context: AskingContext): Promise<void> {
     context.exit(EXIT.ok);
   } catch (error) {
     if (!(error instanceof ServiceError)) throw error;
-    const { deploymentId, attemptId } = ids;
+    const { deploymentId = options.deploymentId, attemptId } = ids;
     await refuse(error, context, {
       verb: verb.name,
       client,

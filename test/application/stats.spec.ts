@@ -164,6 +164,20 @@ describe('figures of the fleet', () => {
     expect(second.json['nextCursor']).toBeNull();
   });
 
+  it('of a deployment that there is not are a refusal, and of an archived one its own', async () => {
+    for (const path of ['time-in-state', 'attempts']) {
+      const { status, json } = await api.get(`/v1/stats/${path}?deploymentId=wbe`);
+      expect({ path, status, json }).toMatchObject({
+        status: 404,
+        json: { code: 'DEPLOYMENT_NOT_FOUND', detail: 'no deployment wbe is recorded' },
+      });
+    }
+    const old = await api.get('/v1/stats/time-in-state?deploymentId=old');
+    expect(itemsOf(old)[0]).toEqual({ state: 'pending', stays: 1, open: 1, totalMs: 120_000 });
+    const none = await api.get('/v1/stats/time-in-state?deploymentId=old&archived=exclude');
+    expect(itemsOf(none)[0]).toMatchObject({ stays: 0, open: 0, totalMs: 0 });
+  });
+
   it('are told by the bus, too', async () => {
     const bus = api.app.get(QueryBus, { strict: false });
     const { items } = await bus.execute(GetTimeInState.of({ deploymentId: 'web' }));

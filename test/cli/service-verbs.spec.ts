@@ -177,6 +177,7 @@ describe('a verb that asks a service', () => {
       /lease token.*--lease-token TOKEN/s,
     ],
     [5, 'get ID-', [], /did you mean ID\?.*shipslog create ID-/s],
+    [5, 'time-in-state --deployment-id ID-', [], /did you mean ID\?.*shipslog create ID-/s],
     [5, 'attempt ID nope', [], /no attempt nope/],
     [6, 'create ID --environment other', [], /declared otherwise.*shipslog update ID/s],
     [6, 'start ID --runner-id r2', ['open ID a', 'start ID --runner-id r1'], /started by r1/],
