@@ -69,7 +69,7 @@ await onPostgres(() => {
       [
         'a page far behind',
         [shown, { column: 'position', below: 99n }],
-        /Index Cond: \("?position/,
+        /Index Cond: \(+"?position/,
       ],
       ['a rare state', [shown, { column: 'state', is: 'unknown' }], /Index Cond: .*state = /],
       [
@@ -86,6 +86,21 @@ await onPostgres(() => {
         'a frequent label',
         [shown, { column: 'labels', member: 'tier', equals: 'web' }],
         /^Limit.*\n.*Index Scan Backward/,
+      ],
+      [
+        'a text that nobody has',
+        [shown, { column: 'searchText', contains: 'nobody' }],
+        /Index Only Scan Backward using deployments_build1_index1 /,
+      ],
+      [
+        'a text of a state and an environment',
+        [
+          shown,
+          { column: 'state', is: 'ready' },
+          { column: 'environment', is: 'production' },
+          { column: 'searchText', contains: 'nobody' },
+        ],
+        /Index Only Scan Backward using deployments_build1_index1 /,
       ],
       [
         'active attempts',

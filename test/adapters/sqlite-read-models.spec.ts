@@ -188,6 +188,14 @@ describe('read models in a SQLite file', () => {
       expect(plan).toContain('USING INDEX');
       expect(plan).not.toContain('TEMP B-TREE');
     }
+    const rare = [
+      shown,
+      { column: 'labels', member: 'team', equals: 'payments' },
+      { column: 'searchText', contains: 'nobody' },
+    ] as const;
+    const looked = planOf(sql.find({ where: rare, orderBy, limit: 51 }));
+    expect(looked).toContain('USING COVERING INDEX deployments_build1_index1');
+    expect(looked).not.toContain('TEMP B-TREE');
     expect(planOf(sql.countBy('state', { where: [shown] }))).toContain('USING COVERING INDEX');
     const past = new TableSql<TransitionRow>(transitions, sqliteDialect);
     const notAfter = '2026-01-01T00:00:00.000Z';

@@ -242,7 +242,7 @@ describe('projector', () => {
       await projector.stop();
       const upper: Projection = {
         ...(deployments as Projection),
-        version: 2,
+        version: deployments.version + 1,
         evolve: (row, event) => {
           const next = (deployments as Projection).evolve(row, event);
           return { ...next, searchText: String(next['searchText']).toUpperCase() };

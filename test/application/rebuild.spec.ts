@@ -228,7 +228,7 @@ describe('rebuild', () => {
 
   test('two projectors that find an old version build the new one together', async () => {
     await here.started().then((old) => old.stop());
-    const version = { ...deployments, version: 2 } as never;
+    const version = { ...deployments, version: deployments.version + 1 } as never;
     const [one, two] = [
       here.projector({ projections: [version] }),
       here.projector({ projections: [version] }),
@@ -239,7 +239,7 @@ describe('rebuild', () => {
     expect(await here.readModels.checkpoints()).toContainEqual({
       table: 'deployments',
       generation: 'live',
-      version: 2,
+      version: deployments.version + 1,
       position: await here.store.head(),
     });
     expect(await here.readModels.countBy(deployments, 'state')).toEqual(

@@ -335,6 +335,31 @@ export function readModelsContract(name: string, create: () => Promise<ReadModel
         expect(await values('position', 'descending', 2)).toEqual([BEYOND_DOUBLES, 4n]);
       });
 
+      test('rows that contain a text come in the asked order, up to the limit, and no others', async () => {
+        const found = async (
+          column: 'count' | 'from',
+          where: Condition<Sample>,
+          limit = 9,
+        ): Promise<readonly unknown[]> => {
+          const orderBy = { column, direction: 'descending' } as const;
+          return (await readModels.find(samples, { where: [where], orderBy, limit })).map(
+            ({ id, count }) => [id, count],
+          );
+        };
+        expect(await found('count', { column: 'from', contains: 'x' })).toEqual([
+          ['a', 3],
+          ['c', 2],
+        ]);
+        // Another row is equal to it in the order.
+        expect(await found('count', { column: 'id', contains: 'd' })).toEqual([['d', 2]]);
+        expect(await found('count', { column: 'from', contains: '' }, 2)).toEqual([
+          ['100%_"\'', 9],
+          ['a', 3],
+        ]);
+        // A row without a value to sort by.
+        expect(await found('from', { column: 'id', contains: 'd' })).toEqual([['d', 2]]);
+      });
+
       test('rows are counted for each value of a column', async () => {
         const counts = await readModels.countBy(samples, 'from');
         expect(counts).toEqual(

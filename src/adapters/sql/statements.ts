@@ -41,7 +41,10 @@ export interface Dialect {
   /** Where the tables are; null where a database has no schemas. */
   readonly schema: string | null;
   readonly types: Readonly<Record<ColumnType, string>>;
-  /** How an index of a `json` column, which serves `member`, is made; null where there is none. */
+  /**
+   * How an index of a `json` column, which serves `member`, is made; an index of several columns then leaves
+   * such a one out. Null where there is none: `json` is text like any other.
+   */
   readonly memberIndex: {
     /** The type of a column that has one. */
     readonly type: string;
@@ -154,10 +157,13 @@ export class TableSql<R extends Row = Row> {
     return table.indexes.flatMap((members, n) => {
       const index = quoted(`${table.name}_build${String(build)}_index${String(n + 1)}`);
       const [first] = members;
+      const plain = members.filter(
+        (member) => dialect.memberIndex === null || !this.#isJson(member),
+      );
       const on =
         first !== undefined && this.#isJson(first)
           ? dialect.memberIndex?.on(this.#column(first))
-          : ` (${this.#list(members)})`;
+          : ` (${this.#list(plain)})`;
       return on === undefined
         ? []
         : [`create index if not exists ${index} on ${this.place(generation)}${on}`];
@@ -214,17 +220,19 @@ export class TableSql<R extends Row = Row> {
   }
 
   find({ orderBy: { column, direction }, limit, ...selection }: RowQuery<R>): Sql {
-    const { table } = this;
     const { text, values } = this.#where(selection);
+    const isNullable = this.table.columns[column].nullable === true;
     const [order, end] = direction === 'ascending' ? ['asc', 'first'] : ['desc', 'last'];
-    const nulls = table.columns[column].nullable === true ? ` nulls ${end}` : '';
+    const by = this.#column(column);
     // Nothing is added to make ties stand in order: an index would then not serve the order any more.
-    return {
-      text:
-        `${this.#select('live')}${text} order by ${this.#column(column)} ${order}${nulls} ` +
-        `limit ${this.dialect.placeholder(values.length + 1)}`,
-      values: [...values, limit],
-    };
+    const part =
+      ` order by ${by} ${order}${isNullable ? ` nulls ${end}` : ''} ` +
+      `limit ${this.dialect.placeholder(values.length + 1)}`;
+    // Looked for in every row where it is rare: in an index alone, where one has it all, and only what is found is read.
+    const isSearch = selection.where?.some((condition) => 'contains' in condition) === true;
+    const found = `${by} in (select ${by} from ${this.place('live')}${text}${part})`;
+    const where = isSearch && !isNullable ? `${text} and ${found}` : text;
+    return { text: `${this.#select('live')}${where}${part}`, values: [...values, limit] };
   }
 
   countBy(member: keyof R & string, selection: RowSelection<R> = {}): Sql {
