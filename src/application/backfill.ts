@@ -11,9 +11,9 @@ import {
   type EventStore,
 } from '../ports/event-store.js';
 import { Fault } from '../ports/faults.js';
+import { turn } from '../ports/pace.js';
 import { Tally, type BackfillReport, type RowReport, type Why } from './backfill-report.js';
 import { BulkAppender, type Append } from './bulk-append.js';
-import { turn } from './fold-group.js';
 import type { PreparedEvent } from './lanes.js';
 import { derive, type Derived, type LegacyContext } from './legacy-history.js';
 import type { LegacyMap } from './legacy-map.js';

@@ -1,6 +1,7 @@
 import type { Instant } from '../domain/event-schema.js';
 import type { Clock } from '../ports/clock.js';
 import type { EventStore, Position, RecordedEvent } from '../ports/event-store.js';
+import { turn, type Pace } from '../ports/pace.js';
 import type { Change, ReadModels } from '../ports/read-models.js';
 import { emit } from '../ports/signals.js';
 import { FeedReader, inOrder, type Hole } from './feed-reader.js';
@@ -13,6 +14,9 @@ export interface GroupOptions {
   readonly clock: Clock;
 }
 
+/** With a pace a group does not hold up the rest of the process; without one it goes on as fast as it can. */
+type PacedOptions = GroupOptions & { readonly pace?: Pace };
+
 /** What a commit wrote: how many events of ours it had, and when the last one was recorded. */
 export interface Applied {
   readonly events: number;
@@ -20,10 +24,13 @@ export interface Applied {
 }
 
 /**
- * A commit is due when so many rows have changed, 10 to 20 ms of work, or so many events are folded in.
+ * A commit is due when so many rows have changed, 10 to 100 ms of work, or so many events are folded in.
  * While the same deployments go on changing, waiting for more events saves rows.
  */
 const COMMIT_ROWS_MAX = 1000;
+/** A group with a pace commits fewer rows at a time, no more than hold the process up for about so long. */
+const COMMIT_BLOCKS_MS = 5;
+const COMMIT_ROWS_MIN = 25;
 const COMMIT_EVENTS_MAX = 10_000;
 /** Events that are parsed at a time: what is folded and let go of soon costs the collector little. */
 const PARSED_EVENTS_MAX = 100;
@@ -43,14 +50,15 @@ interface Open {
  * After an error the group no longer knows what is stored: begin with a new one.
  */
 export class FoldGroup {
-  readonly #options: GroupOptions;
+  readonly #options: PacedOptions;
   readonly #folds = new Map<string, TableFold>();
   readonly #feed: FeedReader;
   #position: Position | null = null;
   #open: Open | null = null;
+  #rowsMax = COMMIT_ROWS_MAX;
 
   /** `hole` is the one that an earlier group met and asked the store about again. */
-  constructor(options: GroupOptions, folds: readonly TableFold[], hole: Hole | null = null) {
+  constructor(options: PacedOptions, folds: readonly TableFold[], hole: Hole | null = null) {
     this.#options = options;
     this.#feed = new FeedReader(hole);
     for (const fold of folds) this.put(fold);
@@ -85,7 +93,7 @@ export class FoldGroup {
     if (this.#open === null) return false;
     const { batches, events } = this.#open;
     const rows = batches.reduce((sum, [, { changed }]) => sum + changed.size, 0);
-    return events >= COMMIT_EVENTS_MAX || rows >= COMMIT_ROWS_MAX;
+    return events >= COMMIT_EVENTS_MAX || rows >= this.#rowsMax;
   }
 
   /**
@@ -99,10 +107,11 @@ export class FoldGroup {
     const to = due.at(-1)?.position;
     if (to === undefined) return;
     const open = (this.#open ??= this.#begin(to));
-    for (let from = 0; from < due.length; from += PARSED_EVENTS_MAX) {
-      const parsed = this.#feed.read(due.slice(from, from + PARSED_EVENTS_MAX));
+    for (const piece of piecesOf(due, PARSED_EVENTS_MAX)) {
+      const parsed = this.#feed.read(piece);
       for (const [fold, batch] of open.batches)
         await fold.fold(parsed, this.#loaderOf(fold), batch);
+      await this.#options.pace?.giveWay();
       open.events += parsed.length;
       open.recordedAt = recordedAtOf(parsed.at(-1)) ?? open.recordedAt;
     }
@@ -120,13 +129,28 @@ export class FoldGroup {
     const { events, recordedAt, to } = this.#open;
     const batches = this.#open.batches.filter(([{ position }]) => isAfter(to, position));
     for (const [fold, batch] of batches) await this.#park(fold, batch);
-    await this.#options.readModels.commit(
+    await this.#write(
       batches.map(([fold, { changed }]) => changeOf(fold, [...changed.values()], to)),
     );
     for (const [fold, batch] of batches) fold.advance(batch, to);
     this.#position = to;
     this.#open = null;
+    await this.#options.pace?.giveWay();
     return { events, recordedAt };
+  }
+
+  async #write(changes: readonly Change[]): Promise<void> {
+    const { readModels, clock, pace } = this.#options;
+    const beganAtMs = clock.monotonicMs();
+    const written = readModels.commit(changes);
+    // An embedded database has written when it hands over the promise; a server writes meanwhile.
+    const blockedMs = clock.monotonicMs() - beganAtMs;
+    await written;
+    if (pace === undefined) return;
+    const rows = changes.reduce((sum, change) => sum + change.rows.length, 0);
+    const fitting = blockedMs > 0 ? (rows * COMMIT_BLOCKS_MS) / blockedMs : COMMIT_ROWS_MAX;
+    const rowsMax = Math.min(COMMIT_ROWS_MAX, 2 * this.#rowsMax, Math.round(fitting));
+    this.#rowsMax = Math.max(COMMIT_ROWS_MIN, rowsMax);
   }
 
   #begin(to: Position): Open {
@@ -175,11 +199,9 @@ export function afterOf(position: Position | null): { readonly after?: Position 
   return position === null ? {} : { after: position };
 }
 
-/** Lets the event loop do everything else that is ready before going on. */
-export function turn(): Promise<void> {
-  return new Promise((resolve) => {
-    setImmediate(resolve);
-  });
+/** Parts of a list, in its order, each but the last one of the same size. */
+export function* piecesOf<T>(all: readonly T[], size: number): Generator<readonly T[]> {
+  for (let from = 0; from < all.length; from += size) yield all.slice(from, from + size);
 }
 
 function lowestOf(folds: readonly TableFold[]): Position | null {

@@ -1,10 +1,11 @@
 import { sleep } from '../ports/clock.js';
 import type { Position, RecordedEvent } from '../ports/event-store.js';
 import { Fault, isFault } from '../ports/faults.js';
+import { turn } from '../ports/pace.js';
 import type { ParkedStream } from '../ports/read-models.js';
 import { emit } from '../ports/signals.js';
 import type { Projection } from '../projections/projection.js';
-import { afterOf, FoldGroup, readOn, turn, type GroupOptions } from './fold-group.js';
+import { afterOf, FoldGroup, piecesOf, readOn, type GroupOptions } from './fold-group.js';
 import { backoffMs, jittered } from './backoff.js';
 import { Claimant, CLAIM_RENEW_MS } from './claimant.js';
 import { isAfter, messageOf } from './fold.js';
@@ -328,13 +329,11 @@ export class Projector {
     const [{ store }, { position: after }] = [this.#options, this.#live];
     await readOn(store, { after, signal }, (page) => this.#apply(page, 'when full'));
     await this.#apply([], 'now');
-    for await (const { events, caughtUp } of store.subscribe({
-      ...afterOf(this.#live.position),
-      signal,
-    })) {
-      for (let from = 0; from < events.length; from += LIVE_EVENTS_MAX) {
-        if (from > 0) await turn();
-        await this.#apply(events.slice(from, from + LIVE_EVENTS_MAX), 'now');
+    const rest = { ...afterOf(this.#live.position), signal };
+    for await (const { events, caughtUp } of store.subscribe(rest)) {
+      for (const piece of piecesOf(events, LIVE_EVENTS_MAX)) {
+        await this.#apply(piece, 'now');
+        if (piece.length < events.length) await turn();
       }
       this.#recovered();
       if (caughtUp) this.#lag.level();

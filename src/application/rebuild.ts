@@ -1,10 +1,11 @@
 import { sleep } from '../ports/clock.js';
 import type { Position } from '../ports/event-store.js';
 import { isFault } from '../ports/faults.js';
+import { Pace } from '../ports/pace.js';
 import { emit } from '../ports/signals.js';
 import type { Projection } from '../projections/projection.js';
 import { backoffMs } from './backoff.js';
-import { FoldGroup, readOn, type GroupOptions } from './fold-group.js';
+import { FoldGroup, piecesOf, readOn, type GroupOptions } from './fold-group.js';
 import { messageOf, TableFold } from './fold.js';
 import { StoredTables } from './stored-tables.js';
 
@@ -95,8 +96,10 @@ export interface RebuildsOptions extends GroupOptions {
 /** `fresh` drops what an earlier run left, `resume` goes on with it, `go on` has begun already. */
 type Beginning = 'fresh' | 'resume' | 'go on';
 
-/** Less than this is left when a build asks to take its place: a few milliseconds of work. */
-const NEARLY_THERE_EVENTS = 500;
+/** Less than this is left when a build asks to take its place: some milliseconds of work. */
+const NEARLY_THERE_EVENTS = 100;
+/** Events folded at a time: when a commit is due is asked as often. */
+const PIECE_EVENTS_MAX = 100;
 
 /** Builds generations `next` beside the live tables, one after the other. */
 export class Rebuilds {
@@ -136,7 +139,8 @@ export class Rebuilds {
     const { stop, clock, random } = this.#options;
     const signal = AbortSignal.any([cancelled, stop]);
     const group = new FoldGroup(this.#options, []);
-    const run: Run = { rebuild, how, signal, failures: 0, group, from: null, done: 0 };
+    const pace = new Pace();
+    const run: Run = { rebuild, how, signal, failures: 0, group, pace, from: null, done: 0 };
     while (!signal.aborted) {
       try {
         if (await this.#attempt(run)) return 'promoted';
@@ -160,7 +164,7 @@ export class Rebuilds {
       return true;
     }
     run.how = 'go on';
-    run.group = new FoldGroup(this.#options, folds, run.group.hole);
+    run.group = new FoldGroup({ ...this.#options, pace: run.pace }, folds, run.group.hole);
     Object.assign(run, { from: run.group.position, done: 0 });
     if (!(await this.#buildUp(run))) return false;
     // What takes long is done before the live tables have to wait; what came meanwhile is folded after it.
@@ -195,27 +199,38 @@ export class Rebuilds {
 
   /** Folds the log into the new tables until hardly anything is left; false when it was told to end before. */
   async #buildUp(run: Run): Promise<boolean> {
+    const { signal } = run;
+    let left = await this.#foldToEnd(run);
+    while (left >= NEARLY_THERE_EVENTS && !signal.aborted) {
+      const before = left;
+      left = await this.#foldToEnd(run);
+      // The log grows as fast as it is folded: the build ends sooner if others wait for it a little.
+      if (left >= before) run.pace.hurry();
+    }
+    return !signal.aborted;
+  }
+
+  /** Folds up to the end that the log has now; answers how many events that were. */
+  async #foldToEnd(run: Run): Promise<number> {
     const { store } = this.#options;
     const { group, rebuild, signal, from } = run;
-    let pass: number;
-    do {
-      pass = 0;
-      const head = await store.head();
-      const commit = async (): Promise<void> => {
-        await group.commit();
-        run.failures = 0;
-        const total = estimatedTotal({ done: run.done, from, at: group.position, head });
-        rebuild.report({ done: run.done, total });
-      };
-      await readOn(store, { after: group.position, signal }, async (page) => {
-        await group.fold(page);
-        pass += page.length;
-        run.done += page.length;
+    const before = run.done;
+    const head = await store.head();
+    const commit = async (): Promise<void> => {
+      await group.commit();
+      run.failures = 0;
+      const total = estimatedTotal({ done: run.done, from, at: group.position, head });
+      rebuild.report({ done: run.done, total });
+    };
+    await readOn(store, { after: group.position, signal }, async (page) => {
+      for (const piece of piecesOf(page, PIECE_EVENTS_MAX)) {
+        await group.fold(piece);
+        run.done += piece.length;
         if (group.isFull) await commit();
-      });
-      await commit();
-    } while (pass >= NEARLY_THERE_EVENTS && !signal.aborted);
-    return !signal.aborted;
+      }
+    });
+    await commit();
+    return run.done - before;
   }
 
   async #drop({ projections }: Rebuild): Promise<RebuildOutcome> {
@@ -234,6 +249,7 @@ interface Run {
   how: Beginning;
   failures: number;
   group: FoldGroup;
+  readonly pace: Pace;
   /** Where this attempt began, and how many events it has folded since. */
   from: Position | null;
   done: number;

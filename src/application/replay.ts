@@ -9,7 +9,7 @@ import {
   type RecordedEvent,
   type Revision,
 } from '../ports/event-store.js';
-import { turn } from './fold-group.js';
+import { turn } from '../ports/pace.js';
 import { readEvent, type Poison } from './fold.js';
 import { foldedFrom, foldRecorded } from './lanes.js';
 

@@ -21,8 +21,8 @@ import {
   type Revision,
 } from '../ports/event-store.js';
 import { Fault } from '../ports/faults.js';
+import { turn } from '../ports/pace.js';
 import { BulkAppender, type Append } from './bulk-append.js';
-import { turn } from './fold-group.js';
 import { rawMembers } from './raw-json.js';
 
 /** What a log, or a file made of one, holds. Two that hold the same have the same digest. */

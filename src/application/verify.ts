@@ -1,8 +1,9 @@
 /** Verification: folds the log by the same definitions as the projector and compares every row. */
 import type { EventStore, Position, RecordedEvent, Revision } from '../ports/event-store.js';
+import { turn } from '../ports/pace.js';
 import type { ReadModels, Row, RowKey } from '../ports/read-models.js';
 import type { Projection } from '../projections/projection.js';
-import { afterOf, turn } from './fold-group.js';
+import { afterOf } from './fold-group.js';
 import { isAfter, keyOfRow, keyText, readEvent, type ReadEvent } from './fold.js';
 import { membersThatDiffer, type MemberDifference } from './row-difference.js';
 import { StoredTables } from './stored-tables.js';

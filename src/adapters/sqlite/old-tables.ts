@@ -1,9 +1,10 @@
+import { Pace, turn } from '../../ports/pace.js';
 import type { Database } from './driver.js';
 
 /** What tables are called that are not wanted any more. */
 const PREFIX = 'shipslog_old_';
-/** How many of their rows go at a time: a few milliseconds. */
-const ROWS_AT_A_TIME = 100;
+/** How many of their rows go at a time: a millisecond or two. */
+const ROWS_AT_A_TIME = 50;
 const OLD_TABLES = `select name from sqlite_master where type = 'table' and name like '${PREFIX}%' order by 1 limit 1`;
 const INDEXES_OF =
   "select name from sqlite_master where type = 'index' and tbl_name = ? and sql is not null";
@@ -27,18 +28,22 @@ export class OldTables {
     this.database.exec(`alter table "${name}" rename to "${old}"`);
   }
 
-  /** Goes on emptying what is left, also from before a crash, in turns of the event loop. */
+  /** Goes on emptying what is left, also from before a crash, while nobody else needs the time. */
   goOn(): void {
     if (this.#isGoingOn) return;
     this.#isGoingOn = true;
-    setImmediate(() => {
-      this.#isGoingOn = false;
-      try {
-        if (this.database.isOpen && this.#throwAwaySome()) this.goOn();
-      } catch {
-        // Another process writes, or the disk is full: the next occasion goes on with it.
-      }
-    });
+    void this.#emptyAll()
+      // Another process writes, or the disk is full: the next occasion goes on with it.
+      .catch(() => undefined)
+      .finally(() => (this.#isGoingOn = false));
+  }
+
+  async #emptyAll(): Promise<void> {
+    const pace = new Pace();
+    do {
+      await turn();
+      await pace.giveWay();
+    } while (this.database.isOpen && this.#throwAwaySome());
   }
 
   /** Whether anything may be left. */

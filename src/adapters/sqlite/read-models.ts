@@ -45,11 +45,6 @@ const KIND: FileKind = {
  * milliseconds; where it was frozen in the middle, waiting here would only freeze us too.
  */
 const BUSY_TIMEOUT_MS = 250;
-/**
- * Pages of the WAL, 16 MB, after which it is moved into the file. That takes some milliseconds and a sync
- * of the disk, and happens a quarter as often as by default.
- */
-const WAL_PAGES_MAX = 4000;
 /** Rows handed over by one step of a scan: about half a megabyte. */
 const SCAN_PAGE_ROWS = 500;
 /** Statements kept prepared. Each form of a query is one; there are a few dozen. */
@@ -71,7 +66,6 @@ export function openSqliteReadModels(path: string): ReadModels {
     synchronous: 'normal',
     busyTimeoutMs: BUSY_TIMEOUT_MS,
   });
-  database.exec(`PRAGMA wal_autocheckpoint = ${String(WAL_PAGES_MAX)}`);
   database.exec(`${BOOKKEEPING.createOwner}; ${BOOKKEEPING.createDecisions}`);
   return new SqliteReadModels(path, database);
 }
@@ -92,7 +86,6 @@ export function openSqliteReadModelsToRead(path: string): ReadModels {
     readOnly: true,
     busyTimeoutMs: BUSY_TIMEOUT_MS,
   });
-  database.exec(`PRAGMA wal_autocheckpoint = ${String(WAL_PAGES_MAX)}`);
   return new SqliteReadModels(path, database);
 }
 
