@@ -65,7 +65,7 @@ function fill(writer: LogWriter, stream: string, count: number): string[] {
 /** What a crash at this moment leaves behind, in another folder. */
 function crashed(name: string): string {
   const copy = join(folder, `${name}.db`);
-  for (const suffix of ['', '-wal', '-head']) {
+  for (const suffix of ['', '-wal', '-journal', '-head']) {
     if (existsSync(path + suffix)) copyFileSync(path + suffix, copy + suffix);
   }
   return copy;
@@ -179,6 +179,27 @@ describe('the writer of the log', () => {
     rmSync(`${copy}-head`);
     expect(() => open({ path: copy })).toThrow(corrupt('-wal'));
     expect(existsSync(copy)).toBe(false);
+  });
+
+  it('takes back what a crash cut off while the file was in no WAL mode', () => {
+    const writer = open();
+    const ids = fill(writer, 'a', 3);
+    close(writer);
+    // A connection that was closed may hold its file until its statements are collected.
+    copyFileSync(path, join(folder, 'other.db'));
+    path = join(folder, 'other.db');
+    const shell = openDatabase(path, { kind: EVENT_LOG, cacheKiB: 1 });
+    shell.exec('PRAGMA journal_mode = DELETE; BEGIN IMMEDIATE; DELETE FROM events');
+    // More than the cache holds, so that a part is on the disk before the commit.
+    shell.exec('INSERT INTO room VALUES (zeroblob(1000000)), (zeroblob(1000000))');
+    const copy = crashed('copy');
+    shell.exec('ROLLBACK');
+    shell.close();
+    expect(statSync(`${copy}-journal`).size).toBeGreaterThan(4096);
+    open({ path: copy });
+    expect(storedIds(copy)).toEqual(ids);
+    writeFileSync(join(folder, 'gone.db-journal'), 'of another file');
+    expect(() => open({ path: join(folder, 'gone.db') })).toThrow(corrupt('-journal'));
   });
 });
 

@@ -17,8 +17,14 @@ export interface LogProcessOptions {
   readonly writers: number;
   /** Appends of each writer. */
   readonly appends: number;
+  /** Events of each append; one by default. */
+  readonly events?: number;
   /** Characters of the data of each event. */
   readonly length?: number;
+  /** Tells first what the log holds. */
+  readonly reads?: true;
+  /** When commits wait for the disk, if not always. */
+  readonly synchronous?: 'normal';
   /** A file that fills the disk with so many bytes, and goes away when an append finds no room. */
   readonly filler?: { readonly file: string; readonly bytes: number };
   /** What happens when the work is done. */
@@ -28,7 +34,7 @@ export interface LogProcessOptions {
 /** One line of it. */
 export type LogProcessLine =
   | { readonly type: 'opened' | 'closed' | 'resumed' }
-  | { readonly type: 'acknowledged'; readonly ids: readonly string[] }
+  | { readonly type: 'read' | 'acknowledged'; readonly ids: readonly string[] }
   | { readonly type: 'refused' | 'fatal'; readonly code: string; readonly detail: string }
   | { readonly type: 'full'; readonly problem: string | null; readonly readable: number };
 
@@ -42,12 +48,14 @@ try {
   const store = await openSqliteEventStore({
     file,
     clock: systemClock,
+    ...(options.synchronous !== undefined && { unsafeSynchronous: options.synchronous }),
     onFatal: ({ code, message }) => {
       say({ type: 'fatal', code, detail: message });
       process.exitCode = 74;
     },
   });
   say({ type: 'opened' });
+  if (options.reads) say({ type: 'read', ids: idsOf(await eventsOf(store.readAll())) });
   const { filler, writers } = options;
   if (filler !== undefined) writeFileSync(filler.file, Buffer.alloc(filler.bytes));
   await Promise.all(Array.from({ length: writers }, () => write(store)));
@@ -62,9 +70,11 @@ try {
 async function write(store: EventStore): Promise<void> {
   const stream = newStream();
   const data = JSON.stringify('x'.repeat(options.length ?? 300));
-  for (let revision = 0; revision < options.appends; revision++) {
-    const events = newEvents(1, { data });
-    const expected = revision === 0 ? 'no_stream' : BigInt(revision - 1);
+  const { appends, events: count = 1 } = options;
+  const metadata = JSON.stringify({ events: count });
+  for (let append = 0; append < appends; append++) {
+    const events = newEvents(count, { data, metadata });
+    const expected = append === 0 ? 'no_stream' : BigInt(append * count - 1);
     try {
       await store.append(stream, expected, events);
     } catch (error) {

@@ -140,10 +140,13 @@ export function createDatabase(path: string, kind: FileKind): void {
   const draft = `${path}-new`;
   try {
     makeFolder(dirname(path));
-    for (const left of [draft, `${draft}-journal`]) rmSync(left, { force: true });
+    const sideFiles = ['', '-journal', '-wal', '-shm'];
+    for (const suffix of sideFiles) rmSync(draft + suffix, { force: true });
     closeSync(openSync(draft, 'wx', 0o600));
     const database = new DatabaseSync(draft);
     initialise(database, kind);
+    // Under its own name this change could be cut off, and a reader cannot take it back.
+    database.exec('PRAGMA journal_mode = WAL');
     database.close();
     renameSync(draft, path);
     syncFolder(dirname(path));
@@ -316,7 +319,9 @@ export function makeFolder(folder: string): void {
   } catch (error) {
     // Another process may have been quicker.
     if (!isThere()) throw error;
+    return;
   }
+  syncFolder(dirname(folder));
 }
 
 /** Makes a new directory entry durable; a file that is synced may still have no name after a power cut. */
@@ -325,6 +330,20 @@ export function syncFolder(folder: string): void {
   const descriptor = openSync(folder, 'r');
   fsyncSync(descriptor);
   closeSync(descriptor);
+}
+
+/**
+ * Makes durable what a process wrote to a file's write-ahead log and did not live to sync. SQLite takes it
+ * for committed, and waits for the disk with the next commit only.
+ */
+export function syncWriteAheadLog(path: string): void {
+  const log = `${path}-wal`;
+  if ((statOf(log)?.size ?? 0) === 0) return;
+  // SQLite locks the file and its index, never the write-ahead log, so that closing this drops no lock.
+  const descriptor = openSync(log, 'r+');
+  fsyncSync(descriptor);
+  closeSync(descriptor);
+  syncFolder(dirname(path));
 }
 
 function statOf(path: string): Stats | null {

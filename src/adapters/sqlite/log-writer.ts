@@ -8,6 +8,7 @@ import {
   resultOf,
   sqliteVersion,
   synchronousOf,
+  syncWriteAheadLog,
   type Database,
   type Statement,
   type Synchronous,
@@ -115,6 +116,8 @@ export class LogWriter {
       database.exec('PRAGMA wal_autocheckpoint = 0');
       if (pagesMax !== null) database.exec(`PRAGMA max_page_count = ${String(pagesMax)}`);
       if (loss !== null) record(loss, database);
+      // Before the head tells of it, or a reader.
+      syncWriteAheadLog(path);
       return new LogWriter({ path, database, loss, endWasKnown: isNew || known !== 'none' });
     } catch (error) {
       throw asFault(error, path, 'open');
@@ -352,6 +355,7 @@ function lossOf(known: Known, database: Database | null): Loss | null {
  * damaged write-ahead log into the file and throw the rest away, before anybody could look at it.
  */
 function lossIn(path: string, known: Known): Loss | null {
+  takeBack(path);
   const database = openDatabase(path, { kind: EVENT_LOG, readOnly: true });
   try {
     return lossOf(known, database);
@@ -360,15 +364,25 @@ function lossIn(path: string, known: Known): Loss | null {
   }
 }
 
+/**
+ * Takes back a change that was cut off while the file was in no WAL mode, as one made by VACUUM INTO is
+ * until it is first opened. A read-only connection may not.
+ */
+function takeBack(path: string): void {
+  if ((sizeOf(`${path}-journal`) ?? 0) === 0) return;
+  openDatabase(path, { kind: EVENT_LOG, busyTimeoutMs: BUSY_TIMEOUT_MS }).close();
+}
+
 function refusalOf(path: string, { detail }: Loss): Fault {
   const remedy = 'restore a newer copy, or accept the loss to go on without';
   return new Fault('STORE_CORRUPT', `${path}: ${detail}; ${remedy}`);
 }
 
 function create(path: string): void {
-  // SQLite would mix what a write-ahead log holds into any file that bears the name.
-  if ((sizeOf(`${path}-wal`) ?? 0) > 0) {
-    const detail = `${path} is gone, but ${path}-wal is there; restore the first`;
+  // SQLite would mix what they hold into any file that bears the name.
+  for (const left of [`${path}-wal`, `${path}-journal`]) {
+    if ((sizeOf(left) ?? 0) === 0) continue;
+    const detail = `${path} is gone, but ${left} is there; restore the first`;
     throw new Fault('STORE_CORRUPT', detail);
   }
   createDatabase(path, EVENT_LOG);
