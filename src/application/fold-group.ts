@@ -4,7 +4,7 @@ import type { EventStore, Position, RecordedEvent } from '../ports/event-store.j
 import { turn, type Pace } from '../ports/pace.js';
 import type { Change, ReadModels } from '../ports/read-models.js';
 import { emit } from '../ports/signals.js';
-import { FeedReader, inOrder, type Hole } from './feed-reader.js';
+import { FeedReader, inOrder } from './feed-reader.js';
 import { FoldBatch, isAfter, type LoadRows, type ReadEvent, type TableFold } from './fold.js';
 
 /** What groups work with. */
@@ -32,8 +32,8 @@ const COMMIT_ROWS_MAX = 1000;
 const COMMIT_BLOCKS_MS = 5;
 const COMMIT_ROWS_MIN = 25;
 const COMMIT_EVENTS_MAX = 10_000;
-/** Events that are parsed at a time: what is folded and let go of soon costs the collector little. */
-const PARSED_EVENTS_MAX = 100;
+/** Events that are folded at a time: what is parsed and let go of soon costs the collector little. */
+const PIECE_EVENTS_MAX = 100;
 
 /** What is folded and not committed yet. */
 interface Open {
@@ -57,20 +57,19 @@ export class FoldGroup {
   #open: Open | null = null;
   #rowsMax = COMMIT_ROWS_MAX;
 
-  /** `hole` is the one that an earlier group met and asked the store about again. */
-  constructor(options: PacedOptions, folds: readonly TableFold[], hole: Hole | null = null) {
+  /**
+   * `before` is the group that failed, of which two things are learned: the hole that it met, about which the
+   * store is asked again, and that its last commit may have been too large.
+   */
+  constructor(options: PacedOptions, folds: readonly TableFold[], before: FoldGroup | null = null) {
     this.#options = options;
-    this.#feed = new FeedReader(hole);
+    this.#feed = new FeedReader(before === null ? null : before.#feed.hole);
+    if (before !== null) this.#rowsMax = before.#open === null ? before.#rowsMax : before.#smaller;
     for (const fold of folds) this.put(fold);
   }
 
   get folds(): readonly TableFold[] {
     return [...this.#folds.values()];
-  }
-
-  /** The hole in the feed that stopped the group, if one did. */
-  get hole(): Hole | null {
-    return this.#feed.hole;
   }
 
   /** The position that all tables have reached; null before the first event, or without a table. */
@@ -107,7 +106,7 @@ export class FoldGroup {
     const to = due.at(-1)?.position;
     if (to === undefined) return;
     const open = (this.#open ??= this.#begin(to));
-    for (const piece of piecesOf(due, PARSED_EVENTS_MAX)) {
+    for (const piece of piecesOf(due, PIECE_EVENTS_MAX)) {
       const parsed = this.#feed.read(piece);
       for (const [fold, batch] of open.batches)
         await fold.fold(parsed, this.#loaderOf(fold), batch);
@@ -146,11 +145,15 @@ export class FoldGroup {
     // An embedded database has written when it hands over the promise; a server writes meanwhile.
     const blockedMs = clock.monotonicMs() - beganAtMs;
     await written;
-    if (pace === undefined) return;
     const rows = changes.reduce((sum, change) => sum + change.rows.length, 0);
-    const fitting = blockedMs > 0 ? (rows * COMMIT_BLOCKS_MS) / blockedMs : COMMIT_ROWS_MAX;
-    const rowsMax = Math.min(COMMIT_ROWS_MAX, 2 * this.#rowsMax, Math.round(fitting));
+    const isFree = pace === undefined || blockedMs === 0;
+    const fitting = isFree ? COMMIT_ROWS_MAX : Math.round((rows * COMMIT_BLOCKS_MS) / blockedMs);
+    const rowsMax = Math.min(COMMIT_ROWS_MAX, 2 * this.#rowsMax, fitting);
     this.#rowsMax = Math.max(COMMIT_ROWS_MIN, rowsMax);
+  }
+
+  get #smaller(): number {
+    return Math.max(COMMIT_ROWS_MIN, Math.floor(this.#rowsMax / 2));
   }
 
   #begin(to: Position): Open {
@@ -173,8 +176,8 @@ export class FoldGroup {
 }
 
 /**
- * Hands over the log in pages, from after a position up to another one or to its end at the time of the
- * call, and leaves the event loop a turn after each. Ends early when aborted.
+ * Hands over the log in pieces, from after a position up to another one or to its end at the time of the
+ * call, and leaves the event loop a turn after each page of the store. Ends early when aborted.
  */
 export async function readOn(
   store: EventStore,
@@ -183,13 +186,16 @@ export async function readOn(
     readonly until?: Position;
     readonly signal: AbortSignal;
   },
-  take: (page: readonly RecordedEvent[]) => Promise<void>,
+  take: (piece: readonly RecordedEvent[]) => Promise<void>,
 ): Promise<void> {
   const { after, until, signal } = range;
   for await (const page of store.readAll(afterOf(after))) {
     const wanted = until === undefined ? page : page.filter(({ position }) => position <= until);
-    await take(wanted);
-    if (signal.aborted || wanted.length < page.length) break;
+    for (const piece of piecesOf(wanted, PIECE_EVENTS_MAX)) {
+      await take(piece);
+      if (signal.aborted) return;
+    }
+    if (wanted.length < page.length) return;
     await turn();
   }
 }

@@ -276,7 +276,7 @@ export class Projector {
     const current = projections.map((each) => stored.fold(each, 'live')).filter((f) => f !== null);
     // A new table beside others is built apart, so that these need not wait for it.
     const begun = current.filter(({ position }) => position !== null);
-    this.#live = new FoldGroup(this.#options, begun.length > 0 ? begun : current, this.#live.hole);
+    this.#live = new FoldGroup(this.#options, begun.length > 0 ? begun : current, this.#live);
     this.#stored = stored;
     this.#goal ??= this.#head;
     this.#prepared = true;
@@ -327,7 +327,7 @@ export class Projector {
     this.#refresh = new AbortController();
     const signal = AbortSignal.any([this.#stop.signal, this.#refresh.signal]);
     const [{ store }, { position: after }] = [this.#options, this.#live];
-    await readOn(store, { after, signal }, (page) => this.#apply(page, 'when full'));
+    await readOn(store, { after, signal }, (piece) => this.#apply(piece, 'when full'));
     await this.#apply([], 'now');
     const rest = { ...afterOf(this.#live.position), signal };
     for await (const { events, caughtUp } of store.subscribe(rest)) {
@@ -383,7 +383,7 @@ export class Projector {
       const until = behind === next ? live.position : next.position;
       if (live.folds.length > 0 && until !== null) {
         const range = { after: behind.position, until, signal };
-        await readOn(store, range, (page) => behind.fold(page));
+        await readOn(store, range, (piece) => behind.fold(piece));
         await behind.commit();
       }
       for (const fold of next.folds) {

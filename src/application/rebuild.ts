@@ -5,7 +5,7 @@ import { Pace } from '../ports/pace.js';
 import { emit } from '../ports/signals.js';
 import type { Projection } from '../projections/projection.js';
 import { backoffMs } from './backoff.js';
-import { FoldGroup, piecesOf, readOn, type GroupOptions } from './fold-group.js';
+import { FoldGroup, readOn, type GroupOptions } from './fold-group.js';
 import { messageOf, TableFold } from './fold.js';
 import { StoredTables } from './stored-tables.js';
 
@@ -98,8 +98,6 @@ type Beginning = 'fresh' | 'resume' | 'go on';
 
 /** Less than this is left when a build asks to take its place: some milliseconds of work. */
 const NEARLY_THERE_EVENTS = 100;
-/** Events folded at a time: when a commit is due is asked as often. */
-const PIECE_EVENTS_MAX = 100;
 
 /** Builds generations `next` beside the live tables, one after the other. */
 export class Rebuilds {
@@ -164,7 +162,7 @@ export class Rebuilds {
       return true;
     }
     run.how = 'go on';
-    run.group = new FoldGroup({ ...this.#options, pace: run.pace }, folds, run.group.hole);
+    run.group = new FoldGroup({ ...this.#options, pace: run.pace }, folds, run.group);
     Object.assign(run, { from: run.group.position, done: 0 });
     if (!(await this.#buildUp(run))) return false;
     // What takes long is done before the live tables have to wait; what came meanwhile is folded after it.
@@ -222,12 +220,10 @@ export class Rebuilds {
       const total = estimatedTotal({ done: run.done, from, at: group.position, head });
       rebuild.report({ done: run.done, total });
     };
-    await readOn(store, { after: group.position, signal }, async (page) => {
-      for (const piece of piecesOf(page, PIECE_EVENTS_MAX)) {
-        await group.fold(piece);
-        run.done += piece.length;
-        if (group.isFull) await commit();
-      }
+    await readOn(store, { after: group.position, signal }, async (piece) => {
+      await group.fold(piece);
+      run.done += piece.length;
+      if (group.isFull) await commit();
     });
     await commit();
     return run.done - before;

@@ -47,6 +47,26 @@ describe('projector in trouble', () => {
       expect(await here.differences()).toBe(0);
     });
 
+    test('commits that are too large for the database are made smaller until they are not', async () => {
+      for (let n = 0; n < 400; n++)
+        await new Story(`d${String(n)}`).created().opened('a1').saveTo(here.store);
+      let largest = 0;
+      const slow = here.readModelsWith({
+        commit: (changes) => {
+          const rows = changes.reduce((sum, change) => sum + change.rows.length, 0);
+          if (rows > 300) throw new Fault('STORE_UNAVAILABLE', 'statement timeout');
+          largest = Math.max(largest, rows);
+          return here.readModels.commit(changes);
+        },
+      });
+      projector = here.projector({ readModels: slow, projections: [deployments] });
+      await projector.start();
+      const head = await here.store.head();
+      await here.pass(() => projector.position === head);
+      expect(largest).toBeGreaterThan(100);
+      expect(Object.keys(await here.states())).toHaveLength(400);
+    });
+
     test('a commit that went through although it failed is not folded twice', async () => {
       let failures = 1;
       const unsure = here.readModelsWith({
