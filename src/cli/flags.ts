@@ -8,6 +8,8 @@ import { usageError } from './usage.js';
 /** A flag, and what becomes of its text. */
 export interface Flag {
   readonly option: Option;
+  /** Where its value is in a body or a query; nowhere for one that names members. */
+  readonly place: readonly string[];
   /** Puts the value of the flag into a body or a query. */
   readonly put: (into: Members, value: unknown) => void;
 }
@@ -57,7 +59,7 @@ export function queryFlags({ parameters }: Verb, clock: Clock): readonly Flag[] 
   return flags.map(({ name, schema, doc }) => {
     const put = (into: Members, value: unknown): void => void (into[name] = value);
     const form = isInstant(schema) ? instantForm(clock) : queryForm(name, schema);
-    return { option: optionOf(`--${dashed(name)}`, form, { doc, schema }), put };
+    return { option: optionOf(`--${dashed(name)}`, form, { doc, schema }), place: [name], put };
   });
 }
 
@@ -67,6 +69,27 @@ export function spanOf({ parameters }: Verb, given: Members, clock: Clock): Memb
   return Object.fromEntries(
     ends.map(({ name }) => [name, instantIn(String(given[name]), clock)] as const),
   );
+}
+
+/** A member by the flag or the argument that says it, and what of its value; null where the verb has neither. */
+export function sayerOf(
+  verb: Verb,
+  flags: readonly Flag[],
+  path: readonly string[],
+): string | null {
+  const [name = ''] = path;
+  if (argumentsOf(verb).some((each) => each.name === name)) return `<${argumentName(name)}>`;
+  const isIn = ({ place }: Flag): boolean =>
+    place.length > 0 && place.every((part, n) => part === path[n]);
+  const flag = flags.find(isIn);
+  if (flag === undefined) return null;
+  const rest = path.slice(flag.place.length);
+  return [flag.option.long ?? '', ...(rest.length > 0 ? [`(${rest.join('/')})`] : [])].join(' ');
+}
+
+/** An argument as help shows it. */
+export function argumentName(name: string): string {
+  return name === 'name' ? 'projection' : name.replace(/Id$/, '');
 }
 
 /** Whether it looks like a flag and is a time: `-24h`. */
@@ -139,7 +162,7 @@ function memberFlag(
   const doc = schema.description ?? '';
   const option = optionOf(flag, isMap ? MAP : formOf(named.at(-1) ?? '', schema), { doc, schema });
   if (isRequired) option.makeOptionMandatory();
-  return { option, put: (into, value) => putAt(into, place, value) };
+  return { option, place, put: (into, value) => putAt(into, place, value) };
 }
 
 function optionOf(
@@ -232,6 +255,7 @@ function clearFlag(names: readonly string[]): Flag {
   const option = new Option('--clear <member...>', 'members to clear').choices(names.map(dashed));
   return {
     option,
+    place: [],
     put: (into, value) => {
       for (const name of names) {
         if ((value as readonly string[]).includes(dashed(name))) into[name] = null;

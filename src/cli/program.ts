@@ -1,5 +1,6 @@
 /** The command line as a whole: verbs, help, and one place where every ending gets its exit code. */
 import { Command, CommanderError } from 'commander';
+import { editsBetween, nearestTo } from '../application/spelling.js';
 import type { Clock } from '../ports/clock.js';
 import { isFault } from '../ports/faults.js';
 import { actorOf } from './asking.js';
@@ -52,7 +53,7 @@ export function programOf(line: CommandLine, exit: (code: number) => void): Comm
     .description('Track deployments: their attempts, their state, their history.')
     .version(version, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print help')
-    .helpCommand('help [verb]', 'print help for a verb, or for exit-codes')
+    .helpCommand(false)
     .enablePositionalOptions()
     .exitOverride()
     .showHelpAfterError('(shipslog help lists the verbs)')
@@ -76,6 +77,7 @@ export function programOf(line: CommandLine, exit: (code: number) => void): Comm
   });
   addCompletion(program, asking);
   addExitCodes(program, terminal);
+  addHelp(program);
   for (const each of program.commands) {
     each.showHelpAfterError(`(shipslog help ${each.name()} tells its flags, with examples)`);
   }
@@ -95,6 +97,35 @@ function addExitCodes(program: Command, { out }: Terminal): void {
     .action(() => out.line(exitCodesText()));
   topic.helpInformation = () => `${exitCodesText()}\n`;
 }
+
+/** Commander's own verb shows the list of verbs for one that there is not, and says nothing of it. */
+function addHelp(program: Command): void {
+  program
+    .command('help')
+    .description('print help for a verb, or for exit-codes')
+    .argument('[verb]')
+    .action((name?: string) => {
+      const asked =
+        name === undefined ? program : program.commands.find((each) => each.name() === name);
+      if (asked !== undefined) {
+        asked.outputHelp();
+        return;
+      }
+      const word = name ?? '';
+      const nearest = nearestTo(
+        word,
+        program.commands.map((each) => each.name()),
+      );
+      const isNear = nearest !== null && editsBetween(nearest, word) <= EDITS_MAX;
+      const meant = isNear ? `\n(Did you mean ${nearest}?)` : '';
+      program.error(`error: unknown command '${word}'${meant}`, UNKNOWN_COMMAND);
+    });
+}
+
+/** A word that needs more edits is another one. */
+const EDITS_MAX = 2;
+
+const UNKNOWN_COMMAND = { code: 'commander.unknownCommand', exitCode: EXIT.error };
 
 /** Tells what went wrong, on one line where it can be, and answers the exit code. */
 async function ending(error: unknown, { err }: Terminal): Promise<ExitCode> {

@@ -57,6 +57,7 @@ export async function run(context: AskingContext, options: RunOptions): Promise<
     deploymentId,
     client,
     asJson: options.json === true,
+    sayerOf: ([member = '']: readonly string[]) => FLAGS[member] ?? null,
     ...(attemptId !== undefined && { attemptId }),
   };
   const signals = new Interruption();
@@ -75,6 +76,13 @@ export async function run(context: AskingContext, options: RunOptions): Promise<
     signals.release();
   }
 }
+
+/** The flags of members that are called otherwise by the verbs that run stands for. */
+const FLAGS: Readonly<Record<string, string>> = {
+  deploymentId: '--deployment',
+  attemptId: '--attempt',
+  labels: '--label',
+};
 
 const HEARD = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
 

@@ -7,10 +7,12 @@ import { addAskingFlags, clientOf, type AskingContext, type AskingOptions } from
 import { EXIT, exitCodeOf } from './exit-codes.js';
 import { examplesText } from './examples.js';
 import {
+  argumentName,
   argumentsOf,
   bodyFlags,
   isAgo,
   queryFlags,
+  sayerOf,
   spanOf,
   type Flag,
   type Members,
@@ -85,10 +87,6 @@ function addCommandFlags(command: Command, { needsRevision }: Verb): void {
   );
 }
 
-function argumentName(name: string): string {
-  return name === 'name' ? 'projection' : name.replace(/Id$/, '');
-}
-
 /** A verb with what was said on the command line. */
 interface Asking {
   readonly verb: Verb;
@@ -98,7 +96,7 @@ interface Asking {
 }
 
 async function ask(asking: Asking, context: AskingContext): Promise<void> {
-  const { options, ids, verb } = asking;
+  const { options, ids, verb, flags } = asking;
   const client = clientOf(context, options);
   try {
     await send(asking, client, context);
@@ -110,6 +108,7 @@ async function ask(asking: Asking, context: AskingContext): Promise<void> {
       verb: verb.name,
       client,
       asJson: options.json === true,
+      sayerOf: (path) => sayerOf(verb, [...flags.body, ...flags.query], path),
       ...(deploymentId !== undefined && { deploymentId }),
       ...(attemptId !== undefined && { attemptId }),
     });
@@ -120,7 +119,11 @@ async function ask(asking: Asking, context: AskingContext): Promise<void> {
 export async function refuse(
   error: ServiceError,
   { terminal: { err }, exit }: Pick<AskingContext, 'terminal' | 'exit'>,
-  asked: Asked & { readonly asJson?: boolean },
+  asked: Asked & {
+    readonly asJson?: boolean;
+    /** The flag or the argument that says a member; null where none does. */
+    readonly sayerOf?: (path: readonly string[]) => string | null;
+  },
 ): Promise<void> {
   const { message, status, code, problem } = error;
   exit(status === null ? EXIT.unreachable : exitCodeOf(status, code));
@@ -128,20 +131,19 @@ export async function refuse(
     await err.line(JSON.stringify(problem ?? { code, detail: message }));
     return;
   }
-  const wrong = (problem?.errors ?? []).map(
-    ({ pointer, message: why }) => `  ${flagOf(pointer)} ${why}`,
-  );
+  const wrong = (problem?.errors ?? []).map(({ pointer, message: why }) => {
+    const path = pointer.split('/').slice(1);
+    const sayer =
+      HEADER_FLAGS[pointer] ?? asked.sayerOf?.(path) ?? `--${path.map(dashed).join('-')}`;
+    return `  ${sayer} ${why}`;
+  });
   const told = wrong.length > 0 ? `${code}\n${wrong.join('\n')}` : message;
   await err.line(`shipslog ${asked.verb}: ${told}`);
   const advice = await adviceFor(error, asked);
   if (advice !== null) await err.line(`${err.paint('dim', 'next:')} ${advice}`);
 }
 
-/** The flag of a member, a parameter or a header that a pointer names. */
-function flagOf(pointer: string): string {
-  return HEADER_FLAGS[pointer] ?? `--${pointer.split('/').filter(Boolean).map(dashed).join('-')}`;
-}
-
+/** The flags of headers. */
 const HEADER_FLAGS: Readonly<Record<string, string>> = {
   '/X-Shipslog-Actor': '--actor (or SHIPSLOG_ACTOR)',
   '/Idempotency-Key': '--key',

@@ -346,6 +346,27 @@ describe('the command line', () => {
     });
   });
 
+  it.each([
+    ['verfy', /^error: unknown command 'verfy'\n\(Did you mean verify\?\)\n\(shipslog help lists/],
+    ['nosuch', /^error: unknown command 'nosuch'\n\(shipslog help lists/],
+  ])('says that there is no help for %s', async (verb, says) => {
+    const { code, out, err } = await shipslog(['help', verb]);
+    expect({ code, out, err }).toEqual({ code: 2, out: '', err: expect.stringMatching(says) });
+  });
+
+  it('helps with itself, with one verb, and lists them all', async () => {
+    const [all, flag, one] = await Promise.all(
+      [['help'], ['--help'], ['help', 'run']].map((line) => shipslog(line)),
+    );
+    expect(all).toEqual({
+      code: 0,
+      err: '',
+      out: expect.stringMatching(/^ +help \[verb\] +print help/m),
+    });
+    expect(flag).toEqual(all);
+    expect(one).toMatchObject({ code: 0, out: expect.stringMatching(/^Usage: shipslog run /) });
+  });
+
   it('takes no two forms at once', async () => {
     expect((await shipslog(['lifecycle', '--svg', '--json'])).code).toBe(2);
   });

@@ -144,6 +144,16 @@ describe('shipslog run', () => {
     });
   });
 
+  it.concurrent('names its own flags for what the service does not take', async () => {
+    const { run, start } = await newCase({ isDeclared: false });
+    const wrong = await run('exit 0', '--create', '--label', 'two words=1', '--attempt', 'a 1');
+    expect(await wrong.ended).toBe(2);
+    expect(wrong.said()).toMatch(/^shipslog run: INVALID_BODY\n {2}--label must have keys like/);
+    const nowhere = await start(['run', '--deployment', 'a b', '--create', '--', 'true']);
+    expect(await nowhere.ended).toBe(2);
+    expect(nowhere.said()).toMatch(/^shipslog run: INVALID_BODY\n {2}--deployment must be an id/);
+  });
+
   it.concurrent('tells what happens as lines of JSON', async () => {
     const { id, run } = await newCase();
     const runner = await run('exit 3', '--json');
