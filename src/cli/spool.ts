@@ -48,6 +48,7 @@ export class Spool {
       await file.close();
     }
     await rename(`${path}.part`, path);
+    await syncFolder(this.folder);
   }
 
   /** Forgets an end. Safe to repeat. */
@@ -104,6 +105,19 @@ async function makeFolder(folder: string, above = dirname(folder)): Promise<void
     if (code !== 'ENOENT' || above === folder) throw error;
     await makeFolder(above);
     await makeFolder(folder, folder);
+    return;
+  }
+  await syncFolder(dirname(folder));
+}
+
+/** Makes the names in a folder durable: a file that is synced may have none after a power cut. */
+export async function syncFolder(folder: string): Promise<void> {
+  if (process.platform === 'win32') return; // there a folder cannot be opened
+  const opened = await open(folder, 'r');
+  try {
+    await opened.sync();
+  } finally {
+    await opened.close();
   }
 }
 

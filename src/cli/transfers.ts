@@ -1,9 +1,11 @@
 /** Export and import of a log as lines of JSON. */
 import { createReadStream } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { exportLog, importLog, type Contents } from '../application/transfer.js';
 import { EXIT, type ExitCode } from './exit-codes.js';
 import { Progress, withCommas } from './progress.js';
+import { syncFolder } from './spool.js';
 import type { LocalContext, Workshop } from './workshop.js';
 
 /** Writes the log as lines into a new file, or to stdout. */
@@ -26,6 +28,7 @@ export async function exportTo(
       onProgress: (step) => progress.update(step),
     });
     await file?.sync();
+    if (output !== undefined) await syncFolder(dirname(output));
     progress.end();
     await terminal.err.line(
       `${told(contents)} written${output === undefined ? '' : ` to ${output}`}`,

@@ -23,7 +23,7 @@ import {
 import { seeded } from '../support/seeded.js';
 import { cleanUp, temporaryFolder } from '../support/service.js';
 import { eventsOf, newEvents } from '../support/stored-events.js';
-import { canTrace, trace, type Step } from '../support/traced.js';
+import { trace, tracing, type Step } from '../support/traced.js';
 
 /*
  * The power is cut while a process writes the log: what it writes, syncs, renames and says is recorded in
@@ -313,12 +313,7 @@ describe('the disk that a power cut leaves', () => {
   });
 });
 
-const isRequired = process.env['CI'] !== undefined || process.env['REQUIRE_TOOLS'] === '1';
-const traceable = canTrace();
-const traced = traceable || isRequired ? it : it.skip;
-if (!traceable) {
-  process.stderr.write('NOT RUN: power cuts, since strace can trace nothing here\n');
-}
+const traced = tracing();
 
 describe('a power cut', () => {
   afterAll(cleanUp);

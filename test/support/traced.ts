@@ -1,4 +1,5 @@
 /** What a process does to its files, as the kernel saw it: recorded by strace. */
+import { it } from '@jest/globals';
 import { spawn, spawnSync } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -39,29 +40,39 @@ const CALLS = [
 const WRITE_BYTES_MAX = 4 * 1024 * 1024;
 const STRACE = ['strace', '--follow-forks', '--seccomp-bpf', `--trace=${CALLS}`];
 
-/** Whether processes can be traced on this machine. */
-export function canTrace(): boolean {
+/** A test that traces; where that is not possible it is told and left out, but not by .ci/run. */
+export function tracing(): typeof it | typeof it.skip {
   const [program = '', ...args] = STRACE;
-  return spawnSync(program, [...args, 'true'], { stdio: 'ignore' }).status === 0;
+  const isPossible = spawnSync(program, [...args, 'true'], { stdio: 'ignore' }).status === 0;
+  if (isPossible || process.env['CI'] !== undefined || process.env['REQUIRE_TOOLS'] === '1') {
+    return it;
+  }
+  process.stderr.write('NOT RUN: power cuts, since strace can trace nothing here\n');
+  return it.skip;
 }
 
 /** Runs a command until it ends by itself. Its standard output is recorded and thrown away. */
 export async function trace(
   command: readonly string[],
-  { folder }: { /** Absolute and resolved. */ readonly folder: string },
+  options: {
+    /** The folder that is watched, absolute and resolved. */
+    readonly folder: string;
+    readonly environment?: Readonly<Record<string, string>>;
+  },
 ): Promise<{ readonly ending: Ending; readonly said: string; readonly steps: readonly Step[] }> {
   const record = join(await temporaryFolder(), 'trace');
   const [program = '', ...args] = STRACE;
   const how = ['--strings-in-hex=all', `--string-limit=${WRITE_BYTES_MAX}`, '--output', record];
   // With the tracer alone killed, what it traces would go on: they are one group.
   const child = spawn(program, [...args, ...how, ...command], {
-    env: plainEnvironment(),
+    env: { ...plainEnvironment(), ...options.environment },
     stdio: ['ignore', 'ignore', 'pipe'],
     detached: true,
   });
   const { ended, said } = launched(child, { group: true });
   const ending = await ended;
-  return { ending, said: said(), steps: [...stepsOf(await readFile(record, 'latin1'), folder)] };
+  const steps = [...stepsOf(await readFile(record, 'latin1'), options.folder)];
+  return { ending, said: said(), steps };
 }
 
 const STDOUT = 1;
