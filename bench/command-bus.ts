@@ -50,20 +50,21 @@ async function drive(
   return took;
 }
 
-/** Runs a service on a fresh log, its deployments created. */
+/** Runs a service on a fresh log, its deployments created; the read models follow, or stand still. */
 async function withService<T>(
   folder: string,
-  roles: readonly ('api' | 'projector')[],
+  readModels: 'follow' | 'stand still',
   use: (execute: { bus: Execute; path: Execute }) => Promise<T>,
 ): Promise<T> {
   const module = ShipslogModule.forRoot({
     eventStore: `sqlite:${join(folder, `${String(performance.now())}.db`)}`,
     readModels: `sqlite:${join(folder, `${String(performance.now())}-rm.db`)}`,
-    roles,
+    roles: ['api', 'projector'],
   });
   const app = await NestFactory.createApplicationContext(module, { logger: false });
   const bus = app.get(CommandBus, { strict: false });
-  const { commands } = app.get(ShipslogRuntime, { strict: false });
+  const { commands, projector } = app.get(ShipslogRuntime, { strict: false });
+  if (readModels === 'stand still') await projector.stop();
   for (let n = 0; n < DEPLOYMENTS; n += 1) {
     await bus.execute(CreateDeployment.of({ deploymentId: `d${String(n)}` }));
   }
@@ -148,8 +149,8 @@ for (const width of [1, 64]) {
   await inFolder(async (folder) => {
     let file = 0;
     const service =
-      (kind: 'bus' | 'path', roles: readonly ('api' | 'projector')[]) => (): Promise<Figures> =>
-        withService(folder, roles, (execute) =>
+      (kind: 'bus' | 'path', readModels: 'follow' | 'stand still') => (): Promise<Figures> =>
+        withService(folder, readModels, (execute) =>
           measure(() => drive(execute[kind], commands, { width, spread: true })),
         );
     await compare({
@@ -162,9 +163,9 @@ for (const width of [1, 64]) {
           );
           return groups.flatMap((ms) => Array<number>(width).fill(ms)).slice(0, commands);
         }),
-      'command path': service('path', ['api']),
-      'command bus': service('bus', ['api']),
-      'command bus, read models following': service('bus', ['api', 'projector']),
+      'command path': service('path', 'stand still'),
+      'command bus': service('bus', 'stand still'),
+      'command bus, read models following': service('bus', 'follow'),
     });
   });
 }
@@ -182,7 +183,7 @@ await inFolder(async (folder) => {
         return Array<number>(64).fill(ms);
       }),
     'command bus': () =>
-      withService(folder, ['api'], async ({ bus }) => {
+      withService(folder, 'stand still', async ({ bus }) => {
         await drive(bus, 640, { width: 64, spread: false });
         return measure(() => drive((d, c) => bus(d, c + 1_000), 64, { width: 64, spread: false }));
       }),
