@@ -1,6 +1,6 @@
 /**
  * W1 and W2: commands through the command path and the Nest command bus, beside the raw floor of the same
- * run, which writes exactly the same rows.
+ * run, which writes exactly the same rows. Then repeats of commands, on histories of several lengths.
  *
  * Run: npm run bench -- command-bus
  */
@@ -54,7 +54,7 @@ async function drive(
 async function withService<T>(
   folder: string,
   readModels: 'follow' | 'stand still',
-  use: (execute: { bus: Execute; path: Execute }) => Promise<T>,
+  use: (execute: { bus: Execute; path: Execute; named: Execute }) => Promise<T>,
 ): Promise<T> {
   const module = ShipslogModule.forRoot({
     eventStore: `sqlite:${join(folder, `${String(performance.now())}.db`)}`,
@@ -73,6 +73,11 @@ async function withService<T>(
       bus: (deployment, count) => bus.execute(updateOf(deployment, count)),
       path: (deployment, count) =>
         commands.execute('UpdateDeployment', updateOf(deployment, count)),
+      named: (deployment, count) => {
+        const commandId = `command-${String(count)}`;
+        const command = Object.assign(updateOf(deployment, count), { commandId });
+        return commands.execute('UpdateDeployment', command);
+      },
     });
   } finally {
     await app.close();
@@ -189,3 +194,16 @@ await inFolder(async (folder) => {
       }),
   });
 });
+
+process.stdout.write('\nRepeats of commands of one deployment, from all over its history\n');
+for (const commands of [100, 10_000, 50_000]) {
+  await inFolder((folder) =>
+    withService(folder, 'stand still', async ({ named }) => {
+      await drive(named, commands, { width: 64, spread: false });
+      const repeat: Execute = (deployment, n) =>
+        named(deployment, Math.floor((n * commands) / 1_000));
+      const figures = await measure(() => drive(repeat, 1_000, { width: 1, spread: false }));
+      print(`${String(commands)} events`, figures);
+    }),
+  );
+}

@@ -12,7 +12,7 @@ import { effectivePolicy, silenceLimitMs, type PolicyDefaults } from '../domain/
 import type { Refusal } from '../domain/refusals.js';
 import type { AuditJournal } from '../ports/audit-journal.js';
 import type { Clock } from '../ports/clock.js';
-import type { EventStore, Position } from '../ports/event-store.js';
+import type { EventStore, Position, RecordedEvent } from '../ports/event-store.js';
 import { Fault } from '../ports/faults.js';
 import type { AttemptKey } from '../ports/leases.js';
 import { emit } from '../ports/signals.js';
@@ -20,12 +20,14 @@ import { accept, prepared, type Accepted } from './accept.js';
 import type { BusCommand, Heartbeat, Receipt } from './commands.js';
 import { chance } from './ids.js';
 import {
+  eventOf,
   foldedFrom,
   foldRecorded,
   Lanes,
   type Folded,
   type Plan,
   type PreparedEvent,
+  type Written,
 } from './lanes.js';
 import type { LeaseWatch } from './lease-watch.js';
 import { Refused, refusedOn } from './refused.js';
@@ -76,12 +78,13 @@ export class CommandPath {
 
   /** Takes a heartbeat: extends the lease; revives an attempt that was lost, where the policy says so. */
   async heartbeat(input: Heartbeat): Promise<HeartbeatReceipt> {
-    const { deployment } = await this.#run('Heartbeat', input).catch(async (error: unknown) => {
-      if (error instanceof Fault) await this.#hear(input);
-      throw error;
-    });
-    const attempt = deployment.currentAttempt;
-    assert(attempt !== null, 'a heartbeat that was accepted is of the current attempt');
+    const { deployment, attempt } = await this.#run('Heartbeat', input).catch(
+      async (error: unknown) => {
+        if (error instanceof Fault) await this.#hear(input);
+        throw error;
+      },
+    );
+    assert(attempt !== null, 'a heartbeat that was accepted is of an attempt');
     const key = { deploymentId: input.deploymentId, attemptId: input.attemptId };
     await this.options.leases.beat(key, this.options.clock.now(), input.progress);
     return {
@@ -123,8 +126,10 @@ export class CommandPath {
       if (type === 'MarkUnknown') await this.options.leases.refresh([keyOf(taken.command)]);
       const lane = this.#lanes.of(taken.command.deploymentId);
       const outcome = await lane.run((folded) => {
-        const known = lane.commandIds.has(taken.metadata.commandId);
-        return known ? this.#replay(taken, lane.stream) : this.#plan(taken, folded);
+        const written = lane.writtenBy(taken.metadata.commandId);
+        return written === undefined
+          ? this.#plan(taken, folded)
+          : this.#replay(taken, { ...written, stream: lane.stream });
       });
       const { changed, replayed } = outcome.receipt;
       result = replayed ? 'replayed' : changed ? 'accepted' : 'unchanged';
@@ -222,7 +227,7 @@ export class CommandPath {
         revision: first + BigInt(index),
       })),
     };
-    return { receipt, deployment };
+    return { receipt, deployment, attempt };
   }
 
   #leaseExpiresAt(deployment: Deployment, attempt: Attempt): Instant {
@@ -233,55 +238,59 @@ export class CommandPath {
     return new Date(Date.parse(clock.now()) + Math.round(leftMs)).toISOString();
   }
 
-  /** Answers a command that the stream holds already: what it answered first, read from the stream. */
-  #replay(accepted: Accepted, stream: string): Plan<Outcome> {
+  /** Answers a command that the stream holds already: what it answered first, of its own events alone. */
+  #replay(accepted: Accepted, written: Written & { readonly stream: string }): Plan<Outcome> {
     const { command, metadata } = accepted;
-    const { store } = this.options;
     const answer = async (now: Folded): Promise<Outcome> => {
-      const own: PreparedEvent[] = [];
-      let before = foldedFrom(command.deploymentId);
-      let after = before;
-      for await (const page of store.read(stream, { to: now.revision })) {
-        for (const stored of page) {
-          const folded = foldRecorded(after, [stored], (event) => {
-            if (event.metadata.commandId === metadata.commandId) own.push({ stored, event });
-          });
-          if (own.length === 0) before = folded;
-          else if (own.at(-1)?.stored !== stored)
-            return this.#repeat(accepted, own, { before, after, now });
-          after = folded;
-        }
+      const own = await this.#eventsOf(written);
+      const [cause] = own;
+      if (cause?.event.metadata.commandDigest !== metadata.commandDigest) {
+        const detail = `command id ${metadata.commandId} was used for another command of ${command.deploymentId}; use a new id`;
+        throw refusedOn({ code: 'COMMAND_ID_REUSED', detail }, now, this.options);
       }
-      return this.#repeat(accepted, own, { before, after, now });
+      if (command.type === 'EndAttempt' && cause.event.type !== 'attempt_end') {
+        await this.#refuseAgain(command, cause.stored, now);
+      }
+      this.#acknowledge(now);
+      await this.#followUp(accepted, [], now);
+      const { revision, position } = own.at(-1)?.stored ?? cause.stored;
+      // The deployment of today, which tells the lease, in the state that the command left.
+      const deployment = { ...now.deployment, state: written.state };
+      return this.#outcome(accepted, own, { deployment, revision, position, replayed: true });
     };
     return { commandId: metadata.commandId, events: [], answer };
   }
 
-  async #repeat(
-    accepted: Accepted,
-    own: readonly PreparedEvent[],
-    {
-      before,
-      after,
-      now,
-    }: { readonly before: Folded; readonly after: Folded; readonly now: Folded },
-  ): Promise<Outcome> {
-    const { command, metadata } = accepted;
-    if (own[0]?.event.metadata.commandDigest !== metadata.commandDigest) {
-      const detail = `command id ${metadata.commandId} was used for another command of ${command.deploymentId}; use a new id`;
-      throw refusedOn({ code: 'COMMAND_ID_REUSED', detail }, now, this.options);
+  /** Cost: one round trip, however long the stream. */
+  async #eventsOf({
+    stream,
+    first,
+    last,
+  }: Written & { readonly stream: string }): Promise<
+    readonly (PreparedEvent & { readonly stored: RecordedEvent })[]
+  > {
+    const own: RecordedEvent[] = [];
+    const range = { from: BigInt(first), to: BigInt(last) };
+    for await (const page of this.options.store.read(stream, range)) own.push(...page);
+    return own.map((stored) => ({ stored, event: eventOf(stored) }));
+  }
+
+  /**
+   * A refusal may have left a record (an end that came too late): it is refused again, in the same words.
+   * Cost: the stream up to the record is folded once more.
+   */
+  async #refuseAgain(
+    command: DeploymentCommand,
+    { stream, revision }: RecordedEvent,
+    now: Folded,
+  ): Promise<void> {
+    let before = foldedFrom(command.deploymentId);
+    for await (const page of this.options.store.read(stream, { to: revision - 1n })) {
+      before = foldRecorded(before, page);
     }
-    // A refusal may have left a record (an end that came too late): it is refused again, in the same words.
     const { expectedRevision: _, ...unconditional } = command;
-    const again =
-      command.type === 'EndAttempt'
-        ? decide(unconditional, before.deployment, this.#circumstances(command, before))
-        : null;
-    if (again?.ok === false)
-      throw refusedOn(again.refusal, now, { ...this.options, replayed: true });
-    this.#acknowledge(now);
-    await this.#followUp(accepted, [], now);
-    return this.#outcome(accepted, own, { ...after, replayed: true });
+    const again = decide(unconditional, before.deployment, this.#circumstances(command, before));
+    if (!again.ok) throw refusedOn(again.refusal, now, { ...this.options, replayed: true });
   }
 
   #acknowledge({ position }: Folded): void {
@@ -319,6 +328,8 @@ function attemptOf(
 interface Outcome {
   readonly receipt: Receipt;
   readonly deployment: Deployment;
+  /** The one that the command is about; null where it is about none. */
+  readonly attempt: Attempt | null;
 }
 
 function keyOf(command: DeploymentCommand): AttemptKey {

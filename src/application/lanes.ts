@@ -2,7 +2,12 @@
  * The mailbox of each deployment: its folded state, and the order in which its commands are decided.
  */
 import { evolve, unrecorded, type Deployment } from '../domain/deployment.js';
-import { parseEvent, type DeploymentEvent, type DeploymentId } from '../domain/event-schema.js';
+import {
+  parseEvent,
+  type DeploymentEvent,
+  type DeploymentId,
+  type State,
+} from '../domain/event-schema.js';
 import { sleep, type Clock } from '../ports/clock.js';
 import {
   STREAM_PREFIX,
@@ -37,6 +42,16 @@ export interface Plan<T> {
   readonly answer: (after: Folded) => T | Promise<T>;
 }
 
+/**
+ * Where the events of a command stand in their stream, one after the other, and the state that they left:
+ * enough to answer a repeat. Revisions are numbers here: a small one takes no memory of its own.
+ */
+export interface Written {
+  readonly first: number;
+  readonly last: number;
+  readonly state: State;
+}
+
 /** What a lane works with. */
 export interface LaneOptions {
   readonly store: EventStore;
@@ -62,20 +77,33 @@ const GRACE_MS = 100;
 export function foldRecorded(
   folded: Folded,
   events: readonly RecordedEvent[],
-  seen?: (event: DeploymentEvent, revision: Revision) => void,
+  seen?: (commandId: string, revision: Revision, state: State) => void,
 ): Folded {
   let { deployment, revision, position } = folded;
   for (const recorded of events) {
-    const parsed = parseEvent(recorded.type, recorded.data, recorded.metadata);
-    if (!parsed.ok) {
-      const where = `event ${String(recorded.revision)} of ${recorded.stream}`;
-      throw new Fault('STORE_CORRUPT', `${where} can not be read: ${parsed.problem}`);
-    }
-    deployment = evolve(deployment, parsed.event);
+    const event = eventOf(recorded);
+    deployment = evolve(deployment, event);
     ({ revision, position } = recorded);
-    seen?.(parsed.event, revision);
+    seen?.(event.metadata.commandId, revision, deployment.state);
   }
   return { deployment, revision, position };
+}
+
+/**
+ * Reads a stored event.
+ * @throws {Fault} STORE_CORRUPT naming the event.
+ */
+export function eventOf({
+  type,
+  data,
+  metadata,
+  revision,
+  stream,
+}: RecordedEvent): DeploymentEvent {
+  const parsed = parseEvent(type, data, metadata);
+  if (parsed.ok) return parsed.event;
+  const where = `event ${String(revision)} of ${stream}`;
+  throw new Fault('STORE_CORRUPT', `${where} can not be read: ${parsed.problem}`);
 }
 
 /** Nothing recorded yet. */
@@ -93,8 +121,8 @@ export function foldedFrom(deploymentId: DeploymentId): Folded {
  */
 export class Lane {
   readonly stream: string;
-  /** First revision of each command id seen; a repeat is found at any age. */
-  readonly commandIds = new Map<string, Revision>();
+  /** What each command id has written; a repeat is found at any age. */
+  readonly #written = new Map<string, { -readonly [K in keyof Written]: Written[K] }>();
   #durable: Folded;
   #tip: Folded | null = null;
   #tail: Promise<unknown> = Promise.resolve();
@@ -116,6 +144,16 @@ export class Lane {
   /** The newest state known here; another process may have moved on. */
   get known(): Folded {
     return this.#tip ?? this.#durable;
+  }
+
+  /** What a command has written to the stream as far as it is known here; undefined when nothing. */
+  writtenBy(commandId: string): Written | undefined {
+    return this.#written.get(commandId);
+  }
+
+  /** Command ids that are known here. */
+  get commandIds(): number {
+    return this.#written.size;
   }
 
   /** Whether nobody waits for an answer of this lane. */
@@ -197,7 +235,11 @@ export class Lane {
     };
     const failures = this.#failures;
     this.#tip = after;
-    if (!this.commandIds.has(commandId)) this.commandIds.set(commandId, tip.revision + 1n);
+    this.#written.set(commandId, {
+      first: Number(tip.revision) + 1,
+      last: Number(after.revision),
+      state: after.deployment.state,
+    });
     const written = this.#append(events, tip.revision, deadline);
     this.#tail = written;
     this.#inFlight.add(written);
@@ -262,10 +304,21 @@ export class Lane {
   #distrust(): void {
     this.#failures += 1;
     this.#tip = null;
-    for (const [commandId, revision] of this.commandIds) {
-      if (revision > this.#durable.revision) this.commandIds.delete(commandId);
+    for (const [commandId, { first }] of this.#written) {
+      if (first > this.#durable.revision) this.#written.delete(commandId);
     }
   }
+
+  /** The events of a command stand together; should its id come once more elsewhere, the first ones count. */
+  readonly #note = (commandId: string, revision: Revision, state: State): void => {
+    const at = Number(revision);
+    const known = this.#written.get(commandId);
+    if (known === undefined) this.#written.set(commandId, { first: at, last: at, state });
+    else if (at === known.last + 1) {
+      known.last = at;
+      known.state = state;
+    }
+  };
 
   /** Reads what the stream holds beyond the durable state; all who ask meanwhile share one read. */
   #load(): Promise<Folded> {
@@ -280,9 +333,7 @@ export class Lane {
     let folded = this.#durable;
     const from = folded.revision + 1n;
     for await (const page of this.options.store.read(this.stream, { from })) {
-      folded = foldRecorded(folded, page, ({ metadata: { commandId } }, revision) => {
-        if (!this.commandIds.has(commandId)) this.commandIds.set(commandId, revision);
-      });
+      folded = foldRecorded(folded, page, this.#note);
     }
     this.#durable = folded;
     this.#tip = folded;
@@ -293,7 +344,7 @@ export class Lane {
 
 /** Deployments whose fold is kept; a folded deployment takes about 2 KiB. */
 const LANES_MAX = 10_000;
-/** Command ids kept for all of them, some 100 bytes each, and how often they are counted. */
+/** Command ids kept for all of them, some 150 bytes each, and how often they are counted. */
 const COMMAND_IDS_MAX = 500_000;
 const COUNT_EVERY = 1_000;
 
@@ -331,7 +382,7 @@ export class Lanes {
     let ids = 0;
     let lanes = 0;
     for (const { commandIds } of [...this.#lanes.values()].reverse()) {
-      ids += commandIds.size;
+      ids += commandIds;
       if (ids > COMMAND_IDS_MAX) break;
       lanes += 1;
     }

@@ -1,7 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { MemoryAuditJournal } from '../../src/adapters/memory/audit-journal.js';
+import { MemoryEventStore } from '../../src/adapters/memory/event-store.js';
 import { MemoryLeases } from '../../src/adapters/memory/leases.js';
 import {
+  ArchiveDeployment,
+  CancelAttempt,
   CreateDeployment,
   EndAttempt,
   Heartbeat,
@@ -10,12 +13,15 @@ import {
   ResolveUnknown,
   StartAttempt,
   UpdateDeployment,
+  type BusCommand,
+  type CommandName,
+  type Receipt,
 } from '../../src/application/commands.js';
 import { CommandPath } from '../../src/application/handle.js';
 import { LeaseWatch } from '../../src/application/lease-watch.js';
 import { Refused } from '../../src/application/refused.js';
-import type { DeploymentId } from '../../src/domain/event-schema.js';
-import type { EventStore } from '../../src/ports/event-store.js';
+import type { DeploymentId, State } from '../../src/domain/event-schema.js';
+import type { EventStore, RecordedEvent, StreamRange } from '../../src/ports/event-store.js';
 import { FakeClock } from '../support/fake-clock.js';
 import { newLog } from '../support/log-under-test.js';
 import { eventsOf } from '../support/stored-events.js';
@@ -57,6 +63,21 @@ const create = (commandId?: string) =>
 const open = () => path.execute('OpenAttempt', OpenAttempt.of(first));
 const start = () =>
   path.execute('StartAttempt', StartAttempt.of({ ...first, runner: { id: 'r' } }));
+
+/** The log in memory, which notes how many events each page held that was read. */
+class CountedStore extends MemoryEventStore {
+  readonly pages: number[] = [];
+
+  override async *read(
+    stream: string,
+    range?: StreamRange,
+  ): AsyncGenerator<readonly RecordedEvent[]> {
+    for await (const page of super.read(stream, range)) {
+      this.pages.push(page.length);
+      yield page;
+    }
+  }
+}
 
 async function codeOf(answer: Promise<unknown>): Promise<string> {
   try {
@@ -140,6 +161,69 @@ describe('the same command id', () => {
     expect(recorded.at(-1)).toBe('late_result_recorded');
     expect(await codeOf(fail())).toBe('ATTEMPT_TERMINAL');
     expect(await events()).toEqual(recorded);
+  });
+
+  test('gives the first answer again for each command of a whole life, here and in another process', async () => {
+    const [second, third] = ['a2', 'a3'].map((attemptId) => ({ ...web, attemptId }));
+    const resolved = { as: 'failed', reason: 'seen', actor: alice, expectedRevision: 9n } as const;
+    const life: readonly (readonly [CommandName, BusCommand, State])[] = [
+      [
+        'CreateDeployment',
+        CreateDeployment.of({ ...web, policy: { lateResults: 'record' } }),
+        'pending',
+      ],
+      ['OpenAttempt', OpenAttempt.of(first), 'pending'],
+      ['StartAttempt', StartAttempt.of(first), 'deploying'],
+      ['UpdateDeployment', UpdateDeployment.of({ ...web, name: 'Web' }), 'deploying'],
+      ['CancelAttempt', CancelAttempt.of(first), 'deploying'],
+      ['MarkUnknown', MarkUnknown.of({ ...first, cause: 'operator' }), 'unknown'],
+      // Recorded only, as the policy says, and no refusal.
+      ['EndAttempt', EndAttempt.of({ ...first, outcome: 'succeeded' }), 'unknown'],
+      ['ResolveUnknown', ResolveUnknown.of({ ...web, ...resolved }), 'failed'],
+      ['OpenAttempt', OpenAttempt.of({ ...second!, scope: 'teardown' }), 'pending'],
+      ['CancelAttempt', CancelAttempt.of(second!), 'failed'],
+      ['OpenAttempt', OpenAttempt.of({ ...third!, scope: 'teardown' }), 'pending'],
+      ['StartAttempt', StartAttempt.of(third!), 'deploying'],
+      ['EndAttempt', EndAttempt.of({ ...third!, outcome: 'succeeded' }), 'pending'],
+      ['ArchiveDeployment', ArchiveDeployment.of({ ...web, reason: 'gone' }), 'pending'],
+    ];
+    const answers = async (): Promise<Receipt[]> => {
+      const receipts: Receipt[] = [];
+      for (const [n, [name, command]] of life.entries()) {
+        receipts.push(
+          await path.execute(name, Object.assign(command, { commandId: `key${String(n)}` })),
+        );
+      }
+      return receipts;
+    };
+    const firsts = await answers();
+    expect(firsts.map(({ state }) => state)).toEqual(life.map(([, , state]) => state));
+    const recorded = await events();
+    const again = firsts.map((receipt) => ({ ...receipt, replayed: true }));
+    expect(await answers()).toEqual(again);
+    path = pathOn(store);
+    expect(await answers()).toEqual(again);
+    expect(await events()).toEqual(recorded);
+  });
+
+  test('costs one page of the log, however much came before and after', async () => {
+    const counted = new CountedStore();
+    path = pathOn(counted);
+    await create('first');
+    const rename = (n: number) =>
+      path.execute(
+        'UpdateDeployment',
+        UpdateDeployment.of({ ...web, name: `n${String(n)}`, commandId: `key${String(n)}` }),
+      );
+    for (let n = 0; n < 1500; n += 500) {
+      await Promise.all(Array.from({ length: 500 }, (_, k) => rename(n + k)));
+    }
+    for (const again of [() => create('first'), () => rename(749), () => rename(1499)]) {
+      counted.pages.length = 0;
+      expect(await again()).toMatchObject({ replayed: true });
+      expect(counted.pages).toHaveLength(1);
+      expect(counted.pages[0]).toBeLessThanOrEqual(2);
+    }
   });
 
   test('at the same moment has one effect and one answer', async () => {
