@@ -1,4 +1,5 @@
 /** The stores of the settings for verbs of the command line that need no service. */
+import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { libraryVersion } from './adapters/sqlite/driver.js';
 import { openSqliteEventStore } from './adapters/sqlite/event-store.js';
@@ -8,6 +9,7 @@ import { systemClock } from './adapters/system-clock.js';
 import { chance } from './application/ids.js';
 import type { OpenStores, Workshop } from './cli/workshop.js';
 import type { EventStore } from './ports/event-store.js';
+import { Fault } from './ports/faults.js';
 import type { ReadModels } from './ports/read-models.js';
 import type { LogLocation, SettingName, Settings, TableLocation } from './settings.js';
 import { placeOf } from './stores.js';
@@ -55,7 +57,12 @@ async function together(store: EventStore, open: () => Promise<ReadModels>): Pro
 async function logToRead(at: LogLocation): Promise<EventStore> {
   return at.kind === 'eventstoredb'
     ? openEventStoreDB(at.url)
-    : openSqliteEventStoreToRead(fileOf(at, 'SHIPSLOG_EVENT_STORE'));
+    : openSqliteEventStoreToRead(
+        thereAt(fileOf(at, 'SHIPSLOG_EVENT_STORE'), {
+          what: 'is no log',
+          next: 'set SHIPSLOG_EVENT_STORE to the one that is meant, or begin this one: shipslog serve',
+        }),
+      );
 }
 
 async function logToWrite(at: LogLocation): Promise<EventStore> {
@@ -74,7 +81,12 @@ async function openEventStoreDB(url: string): Promise<EventStore> {
 async function readModelsToRead(at: TableLocation): Promise<ReadModels> {
   return at.kind === 'postgres'
     ? openPostgres(at.url, false)
-    : openSqliteReadModelsToRead(fileOf(at, 'SHIPSLOG_READ_MODELS'));
+    : openSqliteReadModelsToRead(
+        thereAt(fileOf(at, 'SHIPSLOG_READ_MODELS'), {
+          what: 'are no read models',
+          next: 'set SHIPSLOG_READ_MODELS to those that are meant, or build these: shipslog rebuild',
+        }),
+      );
 }
 
 async function readModelsToWrite(at: TableLocation): Promise<ReadModels> {
@@ -89,6 +101,15 @@ async function openPostgres(url: string, creates: boolean): Promise<ReadModels> 
   const { postgresReadModels } = await import('./adapters/postgres/read-models.js');
   const options = { url, waits: false, creates };
   return postgresReadModels(await adapter.openPostgres(options));
+}
+
+/** @throws {Fault} STORE_UNAVAILABLE when there is no such file, which tells what to do. */
+function thereAt(
+  file: string,
+  { what, next }: { readonly what: string; readonly next: string },
+): string {
+  if (existsSync(file)) return file;
+  throw new Fault('STORE_UNAVAILABLE', `there ${what} at ${resolve(file)}: ${next}`);
 }
 
 function pathOf(at: LogLocation | TableLocation): string | null {

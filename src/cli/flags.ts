@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { Option } from 'commander';
 import type { Clock } from '../ports/clock.js';
 import { dashed, type QueryParameter, type Schema, type Verb } from './verb-table.js';
-import { usageError } from './usage.js';
+import { fileError, usageError } from './usage.js';
 
 /** A flag, and what becomes of its text. */
 export interface Flag {
@@ -242,12 +242,21 @@ function integerIn(text: string, isTime: boolean): number {
 /** A JSON object as it stands, or, behind an @, in a file; `@-` is stdin. */
 function objectIn(text: string): unknown {
   const source = text === '@-' ? 0 : text.slice(1);
-  const json = text.startsWith('@') ? readFileSync(source, 'utf8') : text;
+  const json = text.startsWith('@') ? textIn(source) : text;
   const value: unknown = JSON.parse(json);
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new Error('must be a JSON object, or @ and a file that holds one');
   }
   return value;
+}
+
+/** Which file it is, is told by the flag. */
+function textIn(source: string | 0): string {
+  try {
+    return readFileSync(source, 'utf8');
+  } catch (error) {
+    throw fileError('its file', error);
+  }
 }
 
 /** Null clears a member; which ones is said by name. */

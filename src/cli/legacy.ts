@@ -13,7 +13,7 @@ import { Progress, withCommas } from './progress.js';
 import { paintState, symbolOf } from './states.js';
 import { writeTable } from './table.js';
 import type { Terminal } from './terminal.js';
-import { usageError } from './usage.js';
+import { usageError, withFile } from './usage.js';
 import type { LocalContext, Workshop } from './workshop.js';
 
 /** What an import of a legacy dump is asked. */
@@ -47,7 +47,7 @@ export async function importLegacy(
   const operator = actorIn(options.actor);
   const map = await mapIn(options.map);
   const sources = sourcesOf(options.legacy, map);
-  const sizes = await Promise.all(sources.map(async ({ file }) => (await stat(file)).size));
+  const sizes = await Promise.all(sources.map(async ({ file }) => sizeOf(file)));
   const bytes = sizes.reduce((sum, size) => sum + size, 0);
   const apply = options.apply === true;
   const store = await logOf(workshop, apply);
@@ -56,7 +56,9 @@ export async function importLegacy(
   let told: FileHandle | null = null;
   try {
     // A file of that name is somebody's report already; it is never overwritten.
-    told = options.report === undefined ? null : await open(options.report, 'wx', 0o600);
+    const { report: into } = options;
+    if (into !== undefined)
+      told = await withFile(`--report ${into}`, () => open(into, 'wx', 0o600));
     const report = await backfill({
       ...{ sources, map, store, apply, parts },
       context: { now: clock.now(), kindOf: (scope) => scopes.get(scope), defaults, operator },
@@ -84,11 +86,18 @@ async function logOf(workshop: Workshop, apply: boolean): Promise<EventStore | n
   return files.eventStore === null || existsSync(files.eventStore) ? openLogToRead() : null;
 }
 
+async function sizeOf(file: string): Promise<number> {
+  const named = `--legacy ${file}`;
+  const found = await withFile(named, () => stat(file));
+  if (found.isDirectory()) throw new Error(`${named}: it is a folder, not a dump of a table`);
+  return found.size;
+}
+
 async function mapIn(file: string | undefined): Promise<LegacyMap> {
   if (file === undefined) {
     throw usageError('--legacy needs --map FILE; shipslog import --map-example prints one');
   }
-  const parsed = parseLegacyMap(await readFile(file, 'utf8'));
+  const parsed = parseLegacyMap(await withFile(`--map ${file}`, () => readFile(file, 'utf8')));
   if (parsed.ok) return parsed.map;
   const problems = parsed.problems.map(({ pointer, message }) => `${pointer} ${message}`.trim());
   throw usageError(`${file}: ${problems.join('; ')}`);

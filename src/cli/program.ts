@@ -142,7 +142,9 @@ async function ending(error: unknown, { err }: Terminal): Promise<ExitCode> {
   }
   if (isFault(error, 'STORE_UNAVAILABLE')) {
     const settings = 'SHIPSLOG_EVENT_STORE, SHIPSLOG_READ_MODELS';
-    await err.line(`next: look at it: shipslog doctor; or say where the stores are: ${settings}`);
+    // Who names the setting has said what to do.
+    if (!message.includes('SHIPSLOG_'))
+      await err.line(`next: look at it: shipslog doctor; or say where the stores are: ${settings}`);
     return EXIT.unreachable;
   }
   return EXIT.error;

@@ -1,11 +1,12 @@
 /** Export and import of a log as lines of JSON. */
 import { createReadStream } from 'node:fs';
-import { open, stat } from 'node:fs/promises';
+import { open, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { exportLog, importLog, type Contents } from '../application/transfer.js';
 import { EXIT, type ExitCode } from './exit-codes.js';
 import { Progress, withCommas } from './progress.js';
 import { syncFolder } from './spool.js';
+import { withFile } from './usage.js';
 import type { LocalContext, Workshop } from './workshop.js';
 
 /** Writes the log as lines into a new file, or to stdout. */
@@ -16,9 +17,11 @@ export async function exportTo(
 ): Promise<ExitCode> {
   const store = await openLogToRead();
   const progress = new Progress(terminal, clock, { verb: 'export', unit: 'events' });
-  // A file of that name is somebody's copy already; it is never overwritten.
-  const file = output === undefined ? null : await open(output, 'wx', 0o600);
+  let file: FileHandle | null = null;
   try {
+    // A file of that name is somebody's copy already; it is never overwritten.
+    if (output !== undefined)
+      file = await withFile(`--output ${output}`, () => open(output, 'wx', 0o600));
     const contents = await exportLog({
       store,
       write: async (lines) => {
@@ -47,7 +50,7 @@ export async function importFrom(
   { clock, openLog }: Workshop,
   { file, json }: { readonly file: string; readonly json?: true },
 ): Promise<ExitCode> {
-  await stat(file); // before the log is made, where there is none yet
+  await assertFile(file); // before the log is made, where there is none yet
   const store = await openLog();
   const steps = new Map<string, Progress>();
   const end = (): void => steps.forEach((progress) => progress.end());
@@ -82,6 +85,14 @@ export async function importFrom(
     end();
     await store.close();
   }
+}
+
+async function assertFile(file: string): Promise<void> {
+  const named = `import ${file}`;
+  const handle = await withFile(named, () => open(file, 'r'));
+  const isFolder = (await handle.stat()).isDirectory();
+  await handle.close();
+  if (isFolder) throw new Error(`${named}: it is a folder, not a file that export has written`);
 }
 
 /** The lines of a file. Only line feeds end one: JSON may hold the other line ends of Unicode as they are. */

@@ -261,7 +261,7 @@ describe('the import of a legacy dump', () => {
       ['a.csv'],
       /\/deployment is not a member here; did you mean deployments\?; \/deployments is missing/,
     ],
-    ['a file that is not there', {}, ['gone.csv'], /ENOENT/],
+    ['a file that is not there', {}, ['gone.csv'], /--legacy .*gone\.csv: there is no such file/],
   ])('says of %s what is wrong, and writes nothing', async (...[, files, names, says]) => {
     const { settings, run } = await placeWith(files);
     const { code, out, err } = await run(names, '--apply');

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { appendFile, cp, mkdir, readFile, realpath, writeFile } from 'node:fs/promises';
+import { appendFile, cp, mkdir, readdir, readFile, realpath, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -112,7 +112,13 @@ describe('on a store with a demo in it', () => {
   it('an export overwrites nothing', async () => {
     const file = join(folder, 'taken');
     await writeFile(file, 'mine');
-    expect((await here('export', '--output', file)).code).toBe(1);
+    const { code, err } = await here('export', '--output', file);
+    expect({ code, err }).toEqual({
+      code: 1,
+      err: `shipslog: --output ${file}: it is there already, and nothing is overwritten: name a new one\n`,
+    });
+    const nowhere = await here('export', '--output', join(folder, 'none', 'x'));
+    expect(nowhere.err).toMatch(/^shipslog: --output .*: there is no such file or folder\n$/);
     expect(await readFile(file, 'utf8')).toBe('mine');
   });
 
@@ -384,11 +390,57 @@ describe('the command line', () => {
     expect({ code, err }).toEqual({ code: 1, err: expect.stringContaining('sqlite:<file>') });
   });
 
-  it('says that there is no log, and makes none', async () => {
-    const environment = settingsIn(await temporaryFolder());
-    const { code, err } = await shipslog(['export'], { environment });
-    expect(code).toBe(8);
-    expect(err).toMatch(/there is no log at .*\nnext: .*SHIPSLOG_EVENT_STORE/);
+  it.each(['export', 'replay', 'verify', 'rebuild'])(
+    '%s says in one line that there is no log, what names it and what to do, and makes none',
+    async (verb) => {
+      const folder = await temporaryFolder();
+      const { code, err } = await shipslog([verb], { environment: settingsIn(folder) });
+      expect({ code, err }).toEqual({
+        code: 8,
+        err: `shipslog: there is no log at ${join(folder, 'events.db')}: set SHIPSLOG_EVENT_STORE to the one that is meant, or begin this one: shipslog serve\n`,
+      });
+      expect(await readdir(folder)).toEqual([]);
+    },
+  );
+
+  it('verify says the same of read models', async () => {
+    const folder = await temporaryFolder();
+    const environment = settingsIn(folder);
+    const empty = join(folder, 'empty.ndjson');
+    await writeFile(empty, '');
+    expect((await shipslog(['import', empty], { environment })).code).toBe(0);
+    const { code, err } = await shipslog(['verify'], { environment });
+    expect({ code, err }).toEqual({
+      code: 8,
+      err: expect.stringMatching(
+        /^shipslog: there are no read models at .*read-models\.db: set SHIPSLOG_READ_MODELS to .* shipslog rebuild\n$/,
+      ),
+    });
+    for (const verb of ['rebuild', 'verify']) {
+      expect((await shipslog([verb], { environment })).code).toBe(0);
+    }
+  });
+
+  it.each([
+    ['import nosuch', 1, 'import nosuch: there is no such file or folder'],
+    ['import .', 1, 'import .: it is a folder, not a file that export has written'],
+    ['import --legacy nosuch --map MAP', 1, '--legacy nosuch: there is no such file or folder'],
+    ['import --legacy . --map MAP', 1, '--legacy .: it is a folder, not a dump of a table'],
+    ['import --legacy nosuch --map none', 1, '--map none: there is no such file or folder'],
+    [
+      'import --legacy attempts=/dev/null --map MAP --report MAP',
+      1,
+      '--report MAP: it is there already, and nothing is overwritten: name a new one',
+    ],
+    ['open web --meta @nosuch', 2, '--meta @nosuch: its file: there is no such file or folder'],
+  ])('%s ends with %i and words, and makes no log', async (line, ends, says) => {
+    const folder = await temporaryFolder();
+    const map = join(folder, 'map.json');
+    await writeFile(map, (await shipslog(['import', '--map-example'])).out);
+    const args = line.replaceAll('MAP', map).split(' ');
+    const { code, err } = await shipslog(args, { environment: settingsIn(folder) });
+    expect({ code, err }).toEqual({ code: ends, err: `shipslog: ${says.replace('MAP', map)}\n` });
+    expect(await readdir(folder)).toEqual(['map.json']);
   });
 
   it('is there by npx in a clone, which it builds first', async () => {
