@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { hash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readdir, readFile, realpath, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -31,20 +31,23 @@ import { trace, tracing, type Step } from '../support/traced.js';
  * a part, or pieces of chance. The log must open on it and hold all that was told before.
  *
  * A life is one process on one log. It ends as it likes, by a kill (the next one goes on with what the
- * kernel holds, durable or not), or by a power cut (the next one goes on with what is left).
- * POWERCUT_LIVES says how many (npm run test:powercut: 60), POWERCUT_SEED repeats the chances of a run that failed.
+ * kernel holds, durable or not), by a sync that fails (the same, but the kernel will not write it any more),
+ * or by a power cut (the next one goes on with what is left).
+ * POWERCUT_LIVES says how many (npm run test:powercut: 60), POWERCUT_SEED repeats the
+ * chances of a run that failed.
  */
 
-const LIVES = Number(process.env['POWERCUT_LIVES'] ?? 4);
+const LIVES = Number(process.env['POWERCUT_LIVES'] ?? 5);
 const SEED = Number(process.env['POWERCUT_SEED'] ?? 20_261_129);
 /** Moments of each life at which the power is cut, about: half of them just after something was told. */
 const CUTS = 80;
-/** Then a new log is begun. */
+/** Then a new log is begun, every other time from a backup. */
 const LIVES_OF_A_LOG = 4;
 const LIFE_MS_MAX = 60_000;
 
 /** Disks after a cut are looked at and thrown away; the process writes to a real one. */
 const IN_MEMORY = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
+const CARELESS = { synchronous: 'off', acceptLoss: false, pagesMax: null } as const;
 const FILE = join('data', 'events.db');
 const NODE = [
   process.execPath,
@@ -66,7 +69,8 @@ const WORK: readonly Work[] = [
   CROWD,
   { writers: 3, appends: 4, events: 2, length: 60_000 },
 ];
-const ENDINGS = ['kill', 'cut', 'kill', 'end'] as const;
+const ENDINGS = ['kill', 'cut', 'fail', 'end'] as const;
+type Ending = (typeof ENDINGS)[number];
 
 /** What a process has said, and so what must be there after the cut. */
 class Told {
@@ -81,6 +85,11 @@ class Told {
     this.#rest = lines.pop() ?? '';
     for (const line of lines) this.#take(JSON.parse(line) as LogProcessLine);
     return lines.length > 0;
+  }
+
+  /** The process is gone; what it has said of a line was not heard. */
+  hearNoMore(): void {
+    this.#rest = '';
   }
 
   #take(line: LogProcessLine): void {
@@ -111,10 +120,27 @@ class Log {
     return new Log(await realpath(await temporaryFolder()), random);
   }
 
+  /** Begins with a backup of three events that was put in the place of a log; it is in no WAL mode. */
+  static async restore(random: () => number): Promise<Log> {
+    const folder = await realpath(await temporaryFolder());
+    const original = join(await temporaryFolder(), 'events.db');
+    const writer = LogWriter.open({ path: original, ...CARELESS });
+    const events = newEvents(3, { metadata: '{"events":3}' });
+    writer.append([{ stream: 'restored', expected: NO_REVISION, events }]);
+    writer.close();
+    await mkdir(join(folder, dirname(FILE)));
+    const database = openDatabase(original, { kind: EVENT_LOG, readOnly: true });
+    database.exec(`VACUUM INTO '${join(folder, FILE)}'`);
+    database.close();
+    const log = new Log(folder, random);
+    for (const { id } of events) log.told.ids.add(id);
+    return log;
+  }
+
   /** Lets a process work on the log and cuts its power at many moments. */
-  async live(work: Work, ending: (typeof ENDINGS)[number] = 'end'): Promise<void> {
+  async live(work: Work, ending: Ending = 'end'): Promise<void> {
     const steps = await this.#record({ reads: true, then: 'close', ...work });
-    const end = ending === 'end' ? steps.length : this.#endOf(steps);
+    const end = this.#endOf(steps, ending);
     const says = steps.filter(({ type }) => type === 'say').length;
     for (const [index, step] of steps.slice(0, end).entries()) {
       this.#disk.take(step);
@@ -122,9 +148,11 @@ class Log {
       const share = CUTS / 2 / (isTold ? says : end);
       if (this.random() < share) await this.#cut({ index, of: steps.length, ending, work });
     }
-    await this.#goOn(ending === 'cut' ? this.#fate() : EVERYTHING);
-    if (ending === 'cut') this.#disk = new PowerCutDisk(this.#folder);
-    else this.#disk.restart(this.#folder);
+    const last = steps[end];
+    if (ending === 'fail' && last?.type === 'sync-started') {
+      this.#disk.take({ type: 'sync-failed', fd: last.fd });
+    }
+    await this.#goOn(ending);
   }
 
   /** Runs the process to its end and makes sure that nothing escaped the record. */
@@ -142,12 +170,16 @@ class Log {
     return steps;
   }
 
-  /** A step before which the process ends, most often one of a log at work that waits for the disk. */
-  #endOf(steps: readonly Step[]): number {
-    const opened = steps.findIndex(({ type }) => type === 'say');
-    const isWaiting = (index: number): boolean =>
-      index > opened && steps[index]?.type === 'sync-started';
-    const among = [...steps.keys()].filter(this.random() < 0.7 ? isWaiting : () => true);
+  /** A step before which the process ends, most often one that waits for the write-ahead log. */
+  #endOf(steps: readonly Step[], ending: Ending): number {
+    if (ending === 'end') return steps.length;
+    const paths = new Map<number, string>();
+    const isAny = ending !== 'fail' && this.random() < 0.3;
+    const among = [...steps.entries()].flatMap(([index, step]) => {
+      if (step.type === 'open') paths.set(step.fd, step.path);
+      const isWaiting = step.type === 'sync-started' && paths.get(step.fd)?.endsWith('-wal');
+      return isAny || isWaiting ? index : [];
+    });
     return among[Math.floor(this.random() * among.length)] ?? steps.length;
   }
 
@@ -170,11 +202,15 @@ class Log {
     this.cuts += 1;
   }
 
-  async #goOn(fate: Fate): Promise<void> {
+  /** Makes the folder that the next process finds. */
+  async #goOn(ending: Ending): Promise<void> {
     const folder = await realpath(await temporaryFolder());
-    this.#disk.leave(folder, fate);
+    this.#disk.leave(folder, ending === 'cut' ? this.#fate() : EVERYTHING);
     await rm(this.#folder, { recursive: true });
     this.#folder = folder;
+    if (ending === 'cut') this.#disk = new PowerCutDisk(folder);
+    else this.#disk.restart(folder);
+    this.told.hearNoMore();
   }
 }
 
@@ -197,8 +233,7 @@ async function problemOf(file: string, told: Told): Promise<string | null> {
     refuseEmptyFile(file, EVENT_LOG);
     assertOurs(file, EVENT_LOG);
     const head = HeadFile.read(`${file}-head`);
-    const options = { synchronous: 'off', acceptLoss: false, pagesMax: null } as const;
-    const writer = LogWriter.open({ path: file, ...options });
+    const writer = LogWriter.open({ path: file, ...CARELESS });
     const reader = new LogReader(file);
     const events = await eventsOf(reader.log({}, Number.MAX_SAFE_INTEGER));
     reader.close();
@@ -298,6 +333,14 @@ describe('the disk that a power cut leaves', () => {
     expect(await left([...steps, ...syncFolder()])).toEqual({ b: 'text' });
   });
 
+  it('lacks what a failed sync has dropped, until that is written again', async () => {
+    const steps = [open('a'), ...syncFolder(), open('a'), write('text')];
+    const failed: Step[] = [...steps, { type: 'sync-failed', fd: FD }, ...sync];
+    expect(await left(failed, EVERYTHING)).toEqual({ a: 'text' });
+    expect(await left(failed)).toEqual({ a: '\0'.repeat(4) });
+    expect(await left([...failed, write('text'), ...sync])).toEqual({ a: 'text' });
+  });
+
   it('holds each sector as it was at some moment, by chance', async () => {
     const text = (letter: string): string => letter.repeat(8192);
     const steps = [open('a'), write(text('a')), ...sync, ...syncFolder(), open('a')];
@@ -324,7 +367,9 @@ describe('a power cut', () => {
       const random = seeded(SEED);
       const logs: Log[] = [];
       for (let life = 0; life < LIVES; life += 1) {
-        if (life % LIVES_OF_A_LOG === 0) logs.push(await Log.begin(random));
+        if (life % LIVES_OF_A_LOG === 0) {
+          logs.push(await (logs.length % 2 === 0 ? Log.begin(random) : Log.restore(random)));
+        }
         const log = logs.at(-1)!;
         await log.live(WORK[life % WORK.length]!, ENDINGS[life % ENDINGS.length]);
         const where = `life ${life}; repeat with POWERCUT_SEED=${SEED} POWERCUT_LIVES=${life + 1}`;

@@ -26,12 +26,43 @@ interface FolderChange {
 
 class File {
   readonly waiting: Waiting<FileChange>[] = [];
-  constructor(public durable: Buffer = Buffer.alloc(0)) {}
+  /** What a process sees, but for what waits: what is durable, and what a sync that failed has dropped. */
+  settled: Buffer;
+  /** Pages that the kernel takes for written since a sync failed, and that the disk never got. */
+  readonly #dropped = new Set<number>();
+
+  constructor(public durable: Buffer = Buffer.alloc(0)) {
+    this.settled = durable;
+  }
 
   sync(before: number): void {
+    const old = this.durable;
+    for (const page of this.#settle(before)) this.#dropped.delete(page);
+    this.durable = Buffer.from(this.settled);
+    for (const page of this.#dropped) {
+      const from = Math.min(page * PAGE_BYTES, this.durable.length);
+      const to = Math.min(from + PAGE_BYTES, this.durable.length);
+      this.durable.fill(0, from, to);
+      old.copy(this.durable, from, Math.min(from, old.length), to);
+    }
+  }
+
+  /** As Linux has it: what could not be written counts as written, and only a new write changes that. */
+  failSync(): void {
+    for (const page of this.#settle(Infinity)) this.#dropped.add(page);
+  }
+
+  /** Pages of the changes that wait no more. */
+  #settle(before: number): Set<number> {
     const count = countBefore(this.waiting, before);
-    this.durable = contentOf(this, { count, fate: EVERYTHING });
-    this.waiting.splice(0, count);
+    this.settled = contentOf(this, { count, fate: EVERYTHING });
+    const pages = new Set<number>();
+    for (const each of this.waiting.splice(0, count)) {
+      const [from, to] = each.type === 'write' ? [each.at, each.at + each.bytes.length] : [0, 0];
+      for (let page = Math.floor(from / PAGE_BYTES); page * PAGE_BYTES < to; page++)
+        pages.add(page);
+    }
+    return pages;
   }
 }
 
@@ -47,9 +78,16 @@ class Folder {
     const count = countBefore(this.waiting, before);
     for (const { entries } of this.waiting.splice(0, count)) change(this.durable, entries);
   }
+
+  /** Entries go through a journal: a later sync has them. */
+  failSync(): void {
+    return;
+  }
 }
 
-const SECTOR_BYTES = [512, 4096] as const;
+/** What the kernel holds and writes at once. */
+const PAGE_BYTES = 4096;
+const SECTOR_BYTES = [512, PAGE_BYTES] as const;
 
 /** All that was written is there, as after the death of the process alone. */
 export const EVERYTHING: Fate = { name: 'everything', sectorBytes: 4096, reached: () => true };
@@ -90,6 +128,9 @@ export class PowerCutDisk {
         return;
       case 'sync-ended':
         this.#nodeOf(step.fd).sync(this.#syncs.get(step.thread) ?? 0);
+        return;
+      case 'sync-failed':
+        this.#nodeOf(step.fd).failSync();
         return;
       case 'make-folder':
         this.#setEntries(step.path, new Folder());
@@ -211,12 +252,12 @@ export function bySectors(random: () => number): Fate {
 const SIZE = -1;
 
 function contentOf(file: File, { count, fate }: { count: number; fate: Fate }): Buffer {
-  const { durable } = file;
+  const base = fate === EVERYTHING ? file.settled : file.durable;
   const waiting = file.waiting.slice(0, count);
   const ends = waiting.map((each) => (each.type === 'write' ? each.at + each.bytes.length : 0));
-  const content = Buffer.alloc(Math.max(durable.length, ...ends));
-  durable.copy(content);
-  let size = durable.length;
+  const content = Buffer.alloc(Math.max(base.length, ...ends));
+  base.copy(content);
+  let size = base.length;
   for (const [index, each] of waiting.entries()) {
     const [from, to] =
       each.type === 'write' ? [each.at, ends[index]!] : [each.size, content.length];

@@ -110,7 +110,7 @@ interface Launched {
 
 /** Watches over a program, which `cleanUp` ends at the latest, with its group if it leads one. */
 export function launched(child: ChildProcess, { group = false } = {}): Launched {
-  running.set(child, { group });
+  if (child.pid !== undefined) running.set(child, { group });
   let output = '';
   child.stdout?.setEncoding('utf8').on('data', (chunk: string) => (output += chunk));
   child.stderr?.setEncoding('utf8').on('data', (chunk: string) => (output += chunk));

@@ -27,6 +27,7 @@ export type Step =
   | { readonly type: 'resize'; readonly fd: number; readonly size: number }
   /** A sync makes durable what was written before it started, once it has ended. */
   | { readonly type: 'sync-started' | 'sync-ended'; readonly fd: number; readonly thread: string }
+  | { readonly type: 'sync-failed'; readonly fd: number }
   | { readonly type: 'make-folder' | 'remove'; readonly path: string }
   | { readonly type: 'rename'; readonly path: string; readonly to: string }
   | { readonly type: 'say'; readonly text: string };

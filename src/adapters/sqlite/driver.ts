@@ -6,9 +6,11 @@ import {
   fsyncSync,
   mkdirSync,
   openSync,
+  readSync,
   renameSync,
   rmSync,
   statSync,
+  writeSync,
 } from 'node:fs';
 import type { Stats } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -333,14 +335,23 @@ export function syncFolder(folder: string): void {
 }
 
 /**
- * Makes durable what a process wrote to a file's write-ahead log and did not live to sync. SQLite takes it
- * for committed, and waits for the disk with the next commit only.
+ * Makes durable what the last process wrote to a file's write-ahead log and did not live to sync, or what
+ * the disk failed to: SQLite takes either for committed, and puts the next commits behind it.
+ *
+ * It is written once more, because the kernel counts as written what a failed sync has dropped, and another
+ * sync passes that over. For a caller who is alone with the file, before it is opened.
+ * Cost: a copy of the write-ahead log onto itself; there is none after an orderly end.
  */
-export function syncWriteAheadLog(path: string): void {
+export function rewriteWriteAheadLog(path: string): void {
   const log = `${path}-wal`;
   if ((statOf(log)?.size ?? 0) === 0) return;
   // SQLite locks the file and its index, never the write-ahead log, so that closing this drops no lock.
   const descriptor = openSync(log, 'r+');
+  const piece = Buffer.alloc(PIECE_BYTES);
+  for (let at = 0, count = 1; count > 0; at += count) {
+    count = readSync(descriptor, piece, 0, PIECE_BYTES, at);
+    count = writeSync(descriptor, piece, 0, count, at);
+  }
   fsyncSync(descriptor);
   closeSync(descriptor);
   syncFolder(dirname(path));
@@ -371,6 +382,7 @@ const UNAVAILABLE = {
   write: 'STORE_UNAVAILABLE',
 } as const;
 
+const PIECE_BYTES = 1024 * 1024;
 const CORRUPT = 11;
 const RESULT_OF_TEXT: Readonly<Record<string, number>> = {
   'database is locked': 5,

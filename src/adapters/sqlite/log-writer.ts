@@ -6,9 +6,9 @@ import {
   createDatabase,
   openDatabase,
   resultOf,
+  rewriteWriteAheadLog,
   sqliteVersion,
   synchronousOf,
-  syncWriteAheadLog,
   type Database,
   type Statement,
   type Synchronous,
@@ -107,6 +107,8 @@ export class LogWriter {
     try {
       const known = HeadFile.read(headPath(path));
       const isNew = sizeOf(path) === null;
+      // Before the head tells what it holds, or a reader.
+      rewriteWriteAheadLog(path);
       const loss = isNew ? lossOf(known, null) : lossIn(path, known);
       if (loss !== null && !options.acceptLoss) throw refusalOf(path, loss);
       if (isNew) create(path);
@@ -116,8 +118,6 @@ export class LogWriter {
       database.exec('PRAGMA wal_autocheckpoint = 0');
       if (pagesMax !== null) database.exec(`PRAGMA max_page_count = ${String(pagesMax)}`);
       if (loss !== null) record(loss, database);
-      // Before the head tells of it, or a reader.
-      syncWriteAheadLog(path);
       return new LogWriter({ path, database, loss, endWasKnown: isNew || known !== 'none' });
     } catch (error) {
       throw asFault(error, path, 'open');
