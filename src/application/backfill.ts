@@ -13,7 +13,13 @@ import {
 import { Fault } from '../ports/faults.js';
 import { turn } from '../ports/pace.js';
 import { Tally, type BackfillReport, type RowReport, type Why } from './backfill-report.js';
-import { BulkAppender, type Append } from './bulk-append.js';
+import {
+  BulkAppender,
+  patienceWith,
+  type Append,
+  type Patience,
+  type PatienceOptions,
+} from './bulk-append.js';
 import type { PreparedEvent } from './lanes.js';
 import { derive, type Derived, type LegacyContext } from './legacy-history.js';
 import type { LegacyMap } from './legacy-map.js';
@@ -65,6 +71,8 @@ export interface BackfillOptions {
   /** Takes the reports of rows, those of one deployment together. */
   readonly onRows?: (rows: readonly RowReport[]) => Promise<void>;
   readonly onProgress?: (progress: BackfillProgress) => void;
+  /** For a log that others share, and that a network may hide for a while. */
+  readonly patience?: PatienceOptions;
 }
 
 /** Deployments that are compared with the log at the same time. */
@@ -80,9 +88,10 @@ const AT_ONCE = 32;
  */
 export async function backfill(options: BackfillOptions): Promise<BackfillReport> {
   const { store, parts, apply } = options;
-  const head = (await store?.head()) ?? null;
-  const appender = store !== null && apply ? new BulkAppender(store, head) : null;
-  const work = new Backfill(options, head === null ? null : store, appender);
+  const patience = patienceWith(store, options.patience);
+  const head = store === null ? null : await patience.through(() => store.head());
+  const appender = store !== null && apply ? new BulkAppender(store, head, patience) : null;
+  const work = new Backfill({ ...options, wait: patience }, head === null ? null : store, appender);
   for (let part = 0; part < parts; part += 1) await work.bring(part);
   if (appender !== null) await finished(appender);
   return work.tally.report();
@@ -129,7 +138,7 @@ class Backfill {
   #rowsTotal: number | null = null;
 
   constructor(
-    private readonly options: BackfillOptions,
+    private readonly options: BackfillOptions & { readonly wait: Patience },
     /** To compare with; null when it is empty. */
     private readonly log: EventStore | null,
     private readonly appender: BulkAppender<Append> | null,
@@ -259,7 +268,7 @@ class Backfill {
       at.refused = { why: 'against_rules', detail: derived.detail };
       return null;
     }
-    const present = await this.#presentOf(group, derived);
+    const present = await this.options.wait.through(() => this.#presentOf(group, derived));
     return present === null ? null : { derived, present };
   }
 

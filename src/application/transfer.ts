@@ -22,7 +22,13 @@ import {
 } from '../ports/event-store.js';
 import { Fault } from '../ports/faults.js';
 import { turn } from '../ports/pace.js';
-import { BulkAppender, type Append } from './bulk-append.js';
+import {
+  BulkAppender,
+  patienceWith,
+  type Append,
+  type Patience,
+  type PatienceOptions,
+} from './bulk-append.js';
 import { rawMembers } from './raw-json.js';
 
 /** What a log, or a file made of one, holds. Two that hold the same have the same digest. */
@@ -114,6 +120,8 @@ export interface ImportOptions {
   /** Opens the lines anew; they are read twice. Without line ends. */
   readonly lines: () => AsyncIterable<string>;
   readonly onProgress?: (progress: TransferProgress & { readonly step: ImportStep }) => void;
+  /** For a log that others share, and that a network may hide for a while. */
+  readonly patience?: PatienceOptions;
 }
 export type ImportStep = 'check' | 'append' | 'verify';
 
@@ -126,15 +134,17 @@ export type ImportStep = 'check' | 'append' | 'verify';
  *
  * Safe to repeat, also after a kill in the middle: what is there already is recognised by its ids.
  * Cost: memory for one folded deployment for each stream, and some 60 bytes for each id.
- * @throws {Fault} whatever the store throws; STORE_CORRUPT when the log does not hold what was written.
+ * @throws {Fault} whatever the store throws, an outage when patience is over; STORE_CORRUPT when the log does not
+ *   hold what was written.
  */
 export async function importLog(options: ImportOptions): Promise<ImportOutcome> {
   const checked = await checkLines(options);
   if (!checked.ok) return checked;
   const { file, streams } = checked;
-  const appended = await appendLines(options, file.events);
+  const patience = patienceWith(options.store, options.patience);
+  const appended = await appendLines(options, file.events, patience);
   if (!appended.ok) return appended;
-  const log = await contentsOf(options, streams);
+  const log = await patience.through(() => contentsOf(options, streams));
   if (log.events !== file.events || log.digest !== file.digest) {
     const detail = `the file has ${file.events} events, the log ${log.events} of them, with digest ${log.digest} in place of ${file.digest}`;
     throw new Fault('STORE_CORRUPT', detail);
@@ -290,8 +300,10 @@ type Appending =
 async function appendLines(
   { store, lines, onProgress }: ImportOptions,
   total: number,
+  patience: Patience,
 ): Promise<Appending> {
-  const appender = new BulkAppender<Append & { readonly line: number }>(store, await store.head());
+  const head = await patience.through(() => store.head());
+  const appender = new BulkAppender<Append & { readonly line: number }>(store, head, patience);
   let group: Line[] = [];
   const send = async (): Promise<void> => {
     if (group.length > 0) await appender.add(appendOf(group));

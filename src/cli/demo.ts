@@ -1,6 +1,6 @@
 /** Fills a store with data to look at: the demo's story, decided by the rules like anything else. */
 import { accept, prepared } from '../application/accept.js';
-import { BulkAppender, type Append } from '../application/bulk-append.js';
+import { BulkAppender, patienceWith, type Append } from '../application/bulk-append.js';
 import { COMMANDS, type BusCommand } from '../application/commands.js';
 import { instanceOf } from '../application/fields.js';
 import { uuidV5 } from '../application/ids.js';
@@ -149,7 +149,7 @@ async function fillLog(
   try {
     const head = await store.head();
     if (head !== null && !intoExisting) throw notEmpty(`the log, at position ${String(head)},`);
-    const appender = new BulkAppender<Step>(store, head);
+    const appender = new BulkAppender<Step>(store, head, patienceWith(store));
     for (const [n, step] of steps.entries()) {
       await appender.add(step);
       report(n);

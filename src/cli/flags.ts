@@ -233,6 +233,17 @@ export function durationIn(text: string): number {
   );
 }
 
+/** A flag of a length of time, in milliseconds. */
+export function timeOption(flags: string, doc: string): Option {
+  return new Option(flags, doc).argParser((text) => {
+    try {
+      return durationIn(text);
+    } catch (error) {
+      throw usageError(`${flags.split(' ')[0] ?? ''} ${text}: ${(error as Error).message}`);
+    }
+  });
+}
+
 function integerIn(text: string, isTime: boolean): number {
   if (isTime) return durationIn(text);
   if (!/^-?\d{1,15}$/.test(text)) throw new Error('must be a whole number');

@@ -13,6 +13,7 @@ import { Progress, withCommas } from './progress.js';
 import { paintState, symbolOf } from './states.js';
 import { writeTable } from './table.js';
 import type { Terminal } from './terminal.js';
+import { tellingOutages } from './transfers.js';
 import { usageError, withFile } from './usage.js';
 import type { LocalContext, Workshop } from './workshop.js';
 
@@ -26,6 +27,8 @@ export interface LegacyOptions {
   /** Who answers for it, as `kind:id`. */
   readonly actor: string;
   readonly json?: true;
+  /** How long a log that is out of reach is waited for. */
+  readonly waitMs: number;
 }
 
 /** How much of a dump is kept in memory at a time; a larger one is read several times. Bytes. */
@@ -43,7 +46,8 @@ export async function importLegacy(
   workshop: Workshop,
   options: LegacyOptions,
 ): Promise<ExitCode> {
-  const { clock, scopes, defaults } = workshop;
+  const { clock, random, scopes, defaults } = workshop;
+  const { waitMs: forMs } = options;
   const operator = actorIn(options.actor);
   const map = await mapIn(options.map);
   const sources = sourcesOf(options.legacy, map);
@@ -66,6 +70,10 @@ export async function importLegacy(
         await told?.write(linesOf(rows));
       },
       onProgress: (step) => progress.update(step),
+      patience: {
+        ...{ clock, random, forMs },
+        onOutage: tellingOutages(terminal, forMs, () => progress.end()),
+      },
     });
     progress.end();
     await told?.sync();

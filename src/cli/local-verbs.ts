@@ -2,6 +2,7 @@
 import { Option, type Command } from 'commander';
 import { examplesHelp } from './examples.js';
 import { EXIT, type ExitCode } from './exit-codes.js';
+import { timeOption } from './flags.js';
 import { usageError } from './usage.js';
 import type { LocalContext, Workshop } from './workshop.js';
 
@@ -104,7 +105,11 @@ interface ImportFlags {
   readonly report?: string;
   readonly actor?: string;
   readonly json?: true;
+  readonly wait: number;
 }
+
+/** A server that is started anew, or elects a leader, is back by then. Milliseconds. */
+const WAIT_MS = 300_000;
 
 function addImport(program: Command, context: LocalContext): void {
   const command = verb(
@@ -128,6 +133,12 @@ function addImport(program: Command, context: LocalContext): void {
       '--actor <kind:id>',
       'who answers for it; else SHIPSLOG_ACTOR, else human and your name',
     )
+    .addOption(
+      timeOption(
+        '--wait <time>',
+        'how long to wait for a log in EventStoreDB that goes out of reach meanwhile',
+      ).default(WAIT_MS, '5m'),
+    )
     .addOption(json())
     .action(async (file: string | undefined, flags: ImportFlags) => {
       const work = await importWork(file, flags, context);
@@ -142,12 +153,12 @@ async function importWork(
   flags: ImportFlags,
   context: LocalContext,
 ): Promise<(context: LocalContext, workshop: Workshop) => Promise<ExitCode>> {
-  const { legacy, mapExample, json: asJson, ...rest } = flags;
+  const { legacy, mapExample, json: asJson, wait: waitMs, ...rest } = flags;
   if (mapExample) return (await import('./legacy.js')).printMapExample;
   if (Array.isArray(legacy) && file === undefined) {
     const { importLegacy } = await import('./legacy.js');
     const actor = context.actorOf(flags);
-    return (the, workshop) => importLegacy(the, workshop, { ...flags, legacy, actor });
+    return (the, workshop) => importLegacy(the, workshop, { ...flags, legacy, actor, waitMs });
   }
   const [odd] = Object.keys(rest);
   if (legacy !== undefined || file === undefined || odd !== undefined) {
@@ -156,7 +167,8 @@ async function importWork(
     );
   }
   const { importFrom } = await import('./transfers.js');
-  return (the, workshop) => importFrom(the, workshop, { file, ...(asJson && { json: asJson }) });
+  return (the, workshop) =>
+    importFrom(the, workshop, { file, waitMs, ...(asJson && { json: asJson }) });
 }
 
 const LEGACY_HELP = `

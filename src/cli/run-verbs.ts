@@ -3,7 +3,7 @@ import { Option, type Command } from 'commander';
 import { addAskingFlags, type AskingContext } from './asking.js';
 import { examplesHelp } from './examples.js';
 import { EXIT } from './exit-codes.js';
-import { durationIn } from './flags.js';
+import { timeOption } from './flags.js';
 import { usageError } from './usage.js';
 
 /** Values of the flags of `run`. */
@@ -46,21 +46,21 @@ export function addRunVerbs(program: Command, context: AskingContext): void {
         label,
       ),
     )
-    .addOption(time('--lease-ms <time>', 'the lease of this attempt'))
+    .addOption(timeOption('--lease-ms <time>', 'the lease of this attempt'))
     .addOption(
-      time('--grace <time>', 'between a cancel (SIGTERM) and the end (SIGKILL)').default(
+      timeOption('--grace <time>', 'between a cancel (SIGTERM) and the end (SIGKILL)').default(
         60_000,
         '60s',
       ),
     )
     .addOption(
-      time('--start-timeout <time>', 'how long to look for the service before the command').default(
-        30_000,
-        '30s',
-      ),
+      timeOption(
+        '--start-timeout <time>',
+        'how long to look for the service before the command',
+      ).default(30_000, '30s'),
     )
     .addOption(
-      time(
+      timeOption(
         '--end-timeout <time>',
         'how long to tell the end before it is left to the next run',
       ).default(900_000, '15m'),
@@ -113,16 +113,6 @@ function addFlush(program: Command, { environment, terminal, exit }: AskingConte
         outcomes.has('kept') ? EXIT.unreachable : outcomes.has('refused') ? EXIT.refused : EXIT.ok,
       );
     });
-}
-
-function time(flags: string, doc: string): Option {
-  return new Option(flags, doc).argParser((text) => {
-    try {
-      return durationIn(text);
-    } catch (error) {
-      throw usageError(`${flags.split(' ')[0] ?? ''} ${text}: ${(error as Error).message}`);
-    }
-  });
 }
 
 function label(text: string, before: unknown): Readonly<Record<string, string>> {

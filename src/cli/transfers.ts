@@ -2,9 +2,11 @@
 import { createReadStream } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import type { PatienceOptions } from '../application/bulk-append.js';
 import { exportLog, importLog, type Contents } from '../application/transfer.js';
 import { EXIT, type ExitCode } from './exit-codes.js';
-import { Progress, withCommas } from './progress.js';
+import { inWords, Progress, withCommas } from './progress.js';
+import type { Terminal } from './terminal.js';
 import { syncFolder } from './spool.js';
 import { withFile } from './usage.js';
 import type { LocalContext, Workshop } from './workshop.js';
@@ -47,8 +49,8 @@ export async function exportTo(
 /** Appends the lines of a file to the log, or refuses it naming the line. */
 export async function importFrom(
   { terminal }: LocalContext,
-  { clock, openLog }: Workshop,
-  { file, json }: { readonly file: string; readonly json?: true },
+  { clock, random, openLog }: Workshop,
+  { file, json, waitMs }: { readonly file: string; readonly json?: true; readonly waitMs: number },
 ): Promise<ExitCode> {
   await assertFile(file); // before the log is made, where there is none yet
   const store = await openLog();
@@ -58,6 +60,7 @@ export async function importFrom(
     const outcome = await importLog({
       store,
       lines: () => linesOf(file),
+      patience: { clock, random, forMs: waitMs, onOutage: tellingOutages(terminal, waitMs, end) },
       onProgress: ({ step, ...rest }) => {
         const unit = step === 'check' ? 'lines' : 'events';
         const known = steps.get(step);
@@ -85,6 +88,22 @@ export async function importFrom(
     end();
     await store.close();
   }
+}
+
+/** Tells of an outage of the log that is waited out, and of its end, beside the bars. */
+export function tellingOutages(
+  { err }: Terminal,
+  waitMs: number,
+  endBars: () => void,
+): NonNullable<PatienceOptions['onOutage']> {
+  return (outage) => {
+    endBars();
+    void err.line(
+      'problem' in outage
+        ? `shipslog import: ${outage.problem}; waiting for it, ${inWords(waitMs)} at most`
+        : `shipslog import: the log answers again after ${inWords(outage.overAfterMs)}; going on`,
+    );
+  };
 }
 
 async function assertFile(file: string): Promise<void> {

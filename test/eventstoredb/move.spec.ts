@@ -1,4 +1,5 @@
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
@@ -38,6 +39,8 @@ let folder: string;
 let log: string;
 let lines: readonly string[];
 let file: string;
+/** The command line as it was built. */
+let program: string;
 let server: ServerProcess;
 
 const settingsOf = (eventStore: string): Readonly<Record<string, string>> => ({
@@ -87,6 +90,7 @@ beforeAll(async () => {
   file = join(folder, 'sqlite.ndjson');
   expect((await on(log, 'export', '-o', file)).code).toBe(0);
   lines = await linesIn(file);
+  program = join(await programs(), 'dist/cli/main.js');
   expect(lines.length).toBeGreaterThan(2_000);
 });
 afterAll(cleanUp);
@@ -137,11 +141,67 @@ describe('a log that is moved', () => {
   });
 });
 
+describe('a server that goes away in the middle of an import', () => {
+  it('is waited for, and the import goes on by itself, with nothing doubled', async () => {
+    const kept = join(folder, 'server.log');
+    const { port } = server;
+    await server.kill();
+    server = await ServerProcess.start({ port, log: kept });
+    const importing = startImport('--json');
+    await firstEvents();
+    await server.kill();
+    await importing.saying(/^shipslog import: .*; waiting for it, 5 m at most$/m);
+    server = await ServerProcess.start({ port, log: kept });
+    expect(await importing.ended).toBe(0);
+    expect(importing.said()).toMatch(
+      /^shipslog import: the log answers again after .*; going on$/m,
+    );
+    const again = jsonOf(await on(server.url, 'import', file, '--json'));
+    expect(again).toMatchObject({ added: 0, present: lines.length });
+  });
+
+  it('and stays away ends it with a line that says that a repeat is safe', async () => {
+    const importing = startImport('--wait', '1s');
+    await firstEvents();
+    await server.kill();
+    expect(await importing.ended).toBe(8);
+    expect(importing.said()).toMatch(
+      /waiting for it, 1 s at most\nshipslog: .*\. What is written stays: run it again when the log is back; nothing is added twice$/m,
+    );
+  });
+});
+
+/** An import in a process of its own, and what it has said. */
+function startImport(...flags: readonly string[]): {
+  readonly child: ChildProcess;
+  readonly ended: Promise<unknown>;
+  readonly said: () => string;
+  readonly saying: (what: RegExp) => Promise<void>;
+} {
+  const env = { ...plainEnvironment(), ...settingsOf(server.url) };
+  const { child, ended } = launched(
+    spawn(process.execPath, [program, 'import', file, ...flags], { env }),
+  );
+  let text = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.on('data', (chunk: Buffer) => (text += chunk.toString('utf8')));
+  }
+  const saying = async (what: RegExp): Promise<void> => {
+    while (!what.test(text)) await Promise.race([once(child.stderr!, 'data'), ended]);
+  };
+  return { child, ended, said: () => text, saying };
+}
+
+/** Resolves when the first events of an import are there. */
+async function firstEvents(): Promise<void> {
+  const store = await openEventStoreDB({ url: server.url, clock: systemClock });
+  for await (const { events } of store.subscribe()) if (events.length > 0) break;
+  await store.close();
+}
+
 /** Imports in a process of its own, kills it when the first events are there; answers how many came. */
 async function killedImport(store: EventStore): Promise<number> {
-  const program = join(await programs(), 'dist/cli/main.js');
-  const env = { ...plainEnvironment(), ...settingsOf(server.url) };
-  const { child, ended } = launched(spawn(process.execPath, [program, 'import', file], { env }));
+  const { child, ended } = startImport();
   for await (const { events } of store.subscribe()) {
     if (events.length > 0) break;
   }

@@ -34,6 +34,11 @@ export class FlakyStore extends MemoryEventStore {
     this.#troubles.push(...troubles);
   }
 
+  /** From now on all is well. */
+  recover(): void {
+    this.#troubles.length = 0;
+  }
+
   override async append(
     stream: string,
     expected: Revision | 'no_stream',
