@@ -504,7 +504,7 @@ export const EXAMPLES: Readonly<Record<string, Example>> = {
       items: [
         {
           name: 'deployments',
-          version: 1,
+          version: 2,
           position: '15',
           parked: 0,
           skipped: 0,
