@@ -37,7 +37,7 @@ function changedPolicyMembers(
   policy: Policy,
   patch: PolicyPatch | null | undefined,
 ): PolicyPatch | null | undefined {
-  if (sameMembers(mergedPolicy(policy, patch), policy) || patch === undefined) return undefined;
+  if (patch === undefined || sameMembers(mergedPolicy(policy, patch), policy)) return undefined;
   if (patch === null) return null;
   const stands: Readonly<Record<string, unknown>> = { ...policy };
   const changed = Object.entries(patch).filter(
@@ -59,9 +59,12 @@ export function sameDeclaration(a: Declaration, b: Declaration, defaults: Policy
 }
 
 /** Whether two flat objects have the same members, in any order. */
-function sameMembers(a: object, b: object): boolean {
-  const [entries, other] = [Object.entries(a), new Map<string, unknown>(Object.entries(b))];
-  return entries.length === other.size && entries.every(([key, value]) => other.get(key) === value);
+function sameMembers<T extends object>(a: T, b: T): boolean {
+  const names = Object.keys(a) as (keyof T)[];
+  return (
+    names.length === Object.keys(b).length &&
+    names.every((name) => Object.hasOwn(b, name) && a[name] === b[name])
+  );
 }
 
 /** The policy after a change by member: null clears a member, or, given for the whole, all. */
