@@ -177,7 +177,8 @@ export class Lane {
     const deadline = clock.monotonicMs() + deadlineMs;
     const attempt = (): Promise<T> => this.#attempt(plan, deadline);
     const work = store.exclusive ? attempt() : this.#turn.then(attempt);
-    const done = work.catch(ignored).then(() => void (this.#users -= 1));
+    const leave = (): void => void (this.#users -= 1);
+    const done = work.then(leave, leave);
     if (!store.exclusive) this.#turn = done;
     return this.#inTime(work);
   }
@@ -191,7 +192,13 @@ export class Lane {
           new Fault('OUTCOME_UNKNOWN', `the log gave no answer within ${String(deadlineMs)} ms`),
         );
       });
-      work.finally(cancel).then(resolve, reject);
+      const settled =
+        <S>(settle: (outcome: S) => void) =>
+        (outcome: S): void => {
+          cancel();
+          settle(outcome);
+        };
+      work.then(settled(resolve), settled(reject));
     });
   }
 
