@@ -382,7 +382,9 @@ const UNAVAILABLE = {
   write: 'STORE_UNAVAILABLE',
 } as const;
 
+/** What is held in memory of a write-ahead log that is written again. */
 const PIECE_BYTES = 1024 * 1024;
+
 const CORRUPT = 11;
 const RESULT_OF_TEXT: Readonly<Record<string, number>> = {
   'database is locked': 5,
