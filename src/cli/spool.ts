@@ -110,14 +110,20 @@ async function makeFolder(folder: string, above = dirname(folder)): Promise<void
   await syncFolder(dirname(folder));
 }
 
-/** Makes the names in a folder durable: a file that is synced may have none after a power cut. */
+/** What says that a folder cannot be synced: it may not be read, or its file system does not do that. */
+const UNSYNCABLE: readonly unknown[] = ['EACCES', 'EPERM', 'EINVAL', 'ENOTSUP', 'ENOSYS'];
+
+/**
+ * Makes the names in a folder durable: a file that is synced may have none after a power cut.
+ * Where a folder cannot be synced its file system is trusted.
+ */
 export async function syncFolder(folder: string): Promise<void> {
   if (process.platform === 'win32') return; // there a folder cannot be opened
-  const opened = await open(folder, 'r');
   try {
-    await opened.sync();
-  } finally {
-    await opened.close();
+    const opened = await open(folder, 'r');
+    await opened.sync().finally(() => opened.close());
+  } catch (error) {
+    if (!UNSYNCABLE.includes((error as NodeJS.ErrnoException).code)) throw error;
   }
 }
 

@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { asFault, openDatabase, pragma, resultOf } from '../../src/adapters/sqlite/driver.js';
 import type { DatabaseOptions, FileKind } from '../../src/adapters/sqlite/driver.js';
+import { asAnybody } from '../support/anybody.js';
 
 const kind: FileKind = {
   name: 'test store',
@@ -38,6 +39,14 @@ describe('a SQLite file', () => {
     touch(path);
     expect(statSync(path).mode & 0o777).toBe(0o600);
     expect(statSync(join(folder, 'new')).mode & 0o777).toBe(0o700);
+  });
+
+  it('is created below a folder that may not be read', async () => {
+    const path = join(folder, 'new', 'x.db');
+    chmodSync(folder, 0o333);
+    await asAnybody(() => touch(path));
+    chmodSync(folder, 0o700);
+    expect(statSync(path).mode & 0o777).toBe(0o600);
   });
 
   it('may have any name that a file can have', () => {

@@ -326,12 +326,29 @@ export function makeFolder(folder: string): void {
   syncFolder(dirname(folder));
 }
 
-/** Makes a new directory entry durable; a file that is synced may still have no name after a power cut. */
+/** What says that a folder cannot be synced: it may not be read, or its file system does not do that. */
+const UNSYNCABLE: readonly unknown[] = ['EACCES', 'EPERM', 'EINVAL', 'ENOTSUP', 'ENOSYS'];
+
+/**
+ * Makes a new directory entry durable; a file that is synced may still have no name after a power cut.
+ * Where a folder cannot be synced its file system is trusted, as SQLite itself does.
+ */
 export function syncFolder(folder: string): void {
   if (process.platform === 'win32') return; // there a folder cannot be opened
-  const descriptor = openSync(folder, 'r');
-  fsyncSync(descriptor);
-  closeSync(descriptor);
+  try {
+    syncAt(folder, 'r');
+  } catch (error) {
+    if (!UNSYNCABLE.includes((error as NodeJS.ErrnoException).code)) throw error;
+  }
+}
+
+function syncAt(path: string, flags: 'r' | 'r+'): void {
+  const descriptor = openSync(path, flags);
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
 }
 
 /**
