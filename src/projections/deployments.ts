@@ -12,13 +12,19 @@ export type DeploymentRow = {
   readonly environment: string | null;
   readonly labels: Labels;
   readonly archived: boolean;
-  /** Id and name in lower case: what `q` searches. */
+  /** Id and name in lower case, as far as an index takes them: what `q` searches. */
   readonly searchText: string;
   readonly revision: Revision;
   readonly position: Position;
   /** The fold itself, but for earlier attempts, which have rows of their own. */
   readonly deployment: Deployment;
 };
+
+/**
+ * PostgreSQL refuses an entry of an index of more than 2704 bytes. Ids and names that the rules accept have
+ * half of this; a log that was made elsewhere may hold longer ones.
+ */
+const SEARCH_TEXT_MAX = 700;
 
 /** The state of each deployment, folded by the same `evolve` that decides commands. */
 export const deployments = defineProjection<DeploymentRow>({
@@ -60,7 +66,9 @@ export const deployments = defineProjection<DeploymentRow>({
       environment: deployment.environment,
       labels: deployment.labels,
       archived: deployment.archived,
-      searchText: `${deployment.deploymentId}\n${deployment.name}`.toLowerCase(),
+      searchText: `${deployment.deploymentId}\n${deployment.name}`
+        .toLowerCase()
+        .slice(0, SEARCH_TEXT_MAX),
       revision: event.revision,
       position: event.position,
       deployment,

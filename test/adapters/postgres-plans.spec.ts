@@ -4,6 +4,7 @@ import { openPostgres } from '../../src/adapters/postgres/database.js';
 import { postgresDialect } from '../../src/adapters/postgres/dialect.js';
 import { postgresReadModels } from '../../src/adapters/postgres/read-models.js';
 import { TableSql, type Sql } from '../../src/adapters/sql/statements.js';
+import type { DeploymentId, EventMetadata } from '../../src/domain/event-schema.js';
 import type { Condition, Table } from '../../src/ports/read-models.js';
 import { deployments, type DeploymentRow } from '../../src/projections/deployments.js';
 import { onPostgres } from '../support/on-postgres.js';
@@ -116,6 +117,24 @@ await onPostgres(() => {
 
     test('counts come from an index alone', async () => {
       expect(await planOf(sql.countBy('state', { where: [shown] }))).toContain('Index Only Scan');
+    });
+
+    // A log that was made elsewhere may hold one; an entry of an index has at most 2704 bytes.
+    test('the name of a deployment may be longer than an index takes', async () => {
+      const letters = Array.from({ length: 4000 }, (_, n) => 0x4e00 + ((n * 7919) % 20_000));
+      const name = String.fromCharCode(...letters);
+      const metadata = { recordedAt: '2026-01-01T00:00:00.000Z' } as EventMetadata;
+      const long = deployments.evolve(null, {
+        ...{ type: 'deployment_created', data: { name }, metadata },
+        ...{ deploymentId: 'long' as DeploymentId, revision: 0n, position: 9_000_001n },
+      });
+      const table = deployments as Table;
+      const readModels = postgresReadModels(await openPostgres({ url: database.url }));
+      await readModels.commit([{ table, generation: 'live', rows: [long], from: 1n, to: 2n }]);
+      const where = [{ column: 'searchText', contains: name.slice(0, 200) } as const];
+      const found = await readModels.find(deployments, { where, orderBy, limit: 9 });
+      expect(found.map(({ deploymentId }) => deploymentId)).toEqual(['long']);
+      await readModels.close();
     });
   });
 });
