@@ -7,13 +7,14 @@ import type {
   StreamRange,
 } from '../../src/ports/event-store.js';
 import { Fault } from '../../src/ports/faults.js';
+import { settled } from './fake-clock.js';
 
 /** What happens to the next appends, in order; afterwards all is well again. */
 type Trouble =
   | 'unavailable' // refused, nothing written
   | 'written, then unknown' // committed, the answer is lost
   | 'not written, then unknown' // lost on the way
-  | 'slow' // written, after a moment
+  | 'slow' // written, after some turns of the event loop
   | 'written later'; // lost on the way, committed when the next append comes
 
 /** The memory log with the ways in which a network loses an append or its answer. */
@@ -53,7 +54,7 @@ export class FlakyStore extends MemoryEventStore {
       case undefined:
         return write();
       case 'slow':
-        await new Promise((resolve) => setTimeout(resolve, 20));
+        await settled();
         return write();
       case 'unavailable':
         throw new Fault('STORE_UNAVAILABLE');

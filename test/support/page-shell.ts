@@ -15,8 +15,9 @@ export interface Ran {
 /** The address that the documents speak of. */
 const DOCUMENTED = '127.0.0.1:3000';
 const BLOCK_MS_MAX = 60_000;
-/** Separates what one block has written from the next. */
+/** Stands before and after the exit code of a block; what a service goes on to write may follow. */
 const END = '\u001e';
+const ENDED = new RegExp(`${END}\\d+${END}`);
 
 /** Whether a program can be started on this machine. */
 export function hasProgram(name: string): boolean {
@@ -77,7 +78,7 @@ export class PageShell {
         BLOCK_MS_MAX,
       );
       const look = (): void => {
-        if (!this.#out.endsWith(END)) return;
+        if (!ENDED.test(this.#out)) return;
         this.bash.stdout?.off('data', look);
         clearTimeout(late);
         settle();
