@@ -67,6 +67,12 @@ describe('a SQLite file', () => {
     }
   });
 
+  it('bears its name only when it is whole', () => {
+    const path = join(folder, 'x.db');
+    expect(() => touch(path, { kind: { ...kind, schema: 'create table t (' } })).toThrow();
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
   it('is accepted when it is empty', () => {
     const path = join(folder, 'x.db');
     writeFileSync(path, '', { mode: 0o644 });

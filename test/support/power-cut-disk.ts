@@ -141,6 +141,9 @@ export class PowerCutDisk {
       case 'rename':
         this.#rename(step.path, step.to);
         return;
+      case 'link':
+        this.#setEntries(step.to, this.#find(step.path) ?? null);
+        return;
       case 'say':
     }
   }

@@ -29,13 +29,13 @@ export type Step =
   | { readonly type: 'sync-started' | 'sync-ended'; readonly fd: number; readonly thread: string }
   | { readonly type: 'sync-failed'; readonly fd: number }
   | { readonly type: 'make-folder' | 'remove'; readonly path: string }
-  | { readonly type: 'rename'; readonly path: string; readonly to: string }
+  | { readonly type: 'rename' | 'link'; readonly path: string; readonly to: string }
   | { readonly type: 'say'; readonly text: string };
 
 /** All calls by which a file, a folder or its entries change; those with `?` are missing on some machines. */
 const CALLS = [
   'openat,close,write,pwrite64,ftruncate,fsync,fdatasync,mkdirat,unlinkat',
-  '?open,?mkdir,?unlink,?rename,?renameat,?renameat2',
+  '?open,?mkdir,?unlink,?rename,?renameat,?renameat2,?link,?linkat',
 ].join(',');
 /** Bytes of one write that are recorded: more than any write of ours has. */
 const WRITE_BYTES_MAX = 4 * 1024 * 1024;
@@ -172,6 +172,7 @@ function ofNames(name: string, { args, fd }: { args: string; fd: number }): Step
   }
   if (name.startsWith('mkdir')) return { type: 'make-folder', path };
   if (name.startsWith('unlink')) return { type: 'remove', path };
+  if (name.startsWith('link')) return { type: 'link', path, to };
   return name.startsWith('rename') ? { type: 'rename', path, to } : null;
 }
 

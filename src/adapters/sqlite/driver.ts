@@ -4,6 +4,7 @@ import {
   closeSync,
   constants,
   fsyncSync,
+  linkSync,
   mkdirSync,
   openSync,
   readSync,
@@ -135,25 +136,43 @@ export function assertWritable(path: string): void {
 
 /**
  * Makes a new file under another name and gives it its own when it is whole, so that a crash leaves
- * either no file or a good one. Only for a caller who is alone with the path.
+ * either no file or a good one. Where another process is quicker, its file stays.
  * @throws {Fault} STORE_FULL, STORE_UNAVAILABLE.
  */
 export function createDatabase(path: string, kind: FileKind): void {
-  const draft = `${path}-new`;
+  const draft = `${path}-new-${String(process.pid)}`;
+  const removeDraft = (): void => {
+    for (const suffix of ['', '-journal', '-wal', '-shm']) rmSync(draft + suffix, { force: true });
+  };
   try {
     makeFolder(dirname(path));
-    const sideFiles = ['', '-journal', '-wal', '-shm'];
-    for (const suffix of sideFiles) rmSync(draft + suffix, { force: true });
+    removeDraft();
     closeSync(openSync(draft, 'wx', 0o600));
     const database = new DatabaseSync(draft);
-    initialise(database, kind);
-    // Under its own name this change could be cut off, and a reader cannot take it back.
-    database.exec('PRAGMA journal_mode = WAL');
+    closingOnError(database, () => {
+      initialise(database, kind);
+      // Under its own name this change could be cut off, and a reader cannot take it back.
+      database.exec('PRAGMA journal_mode = WAL');
+    });
     database.close();
-    renameSync(draft, path);
+    giveName(draft, path);
     syncFolder(dirname(path));
   } catch (error) {
     throw asFault(error, path, 'open');
+  } finally {
+    removeDraft();
+  }
+}
+
+/** Gives a file its name, unless there is one of that name. */
+function giveName(draft: string, path: string): void {
+  try {
+    linkSync(draft, path);
+  } catch (error) {
+    if (statOf(path) !== null) return;
+    // A file system that knows one name for a file.
+    if (statOf(draft) === null) throw error;
+    renameSync(draft, path);
   }
 }
 
@@ -233,6 +252,7 @@ function openReader(path: string, options: DatabaseOptions): Database {
 }
 
 function openWriter(path: string, options: DatabaseOptions): Database {
+  if (statOf(path) === null) createDatabase(path, options.kind);
   createPrivately(path);
   const database = new DatabaseSync(path, { timeout: options.busyTimeoutMs ?? 0 });
   return closingOnError(database, () => {
