@@ -11,6 +11,8 @@ const PIECE_MS = 4;
 const IDLE_SHARE = 3;
 /** A rest takes at most so many times as long as the work before it: a busy service must not starve the work. */
 const REST_SHARE = 2;
+/** Nor longer than this: what others did while the work waited, for a database or frozen, is no work of its own. */
+const REST_MS_MAX = 250;
 
 /**
  * The pace of work in the background, such as building a table beside those that serve: after every few
@@ -31,7 +33,7 @@ export class Pace {
     if (active < PIECE_MS) return;
     // Work that mostly waits, as for a database server, leaves time enough.
     if (this.#hurries || idle > active) await turn();
-    else await restFor(active * REST_SHARE);
+    else await restFor(Math.min(active * REST_SHARE, REST_MS_MAX));
     this.#since = performance.eventLoopUtilization();
   }
 }

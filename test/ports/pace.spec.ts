@@ -43,6 +43,22 @@ describe('pace', () => {
     isOver = true;
   });
 
+  test('after a long time in which others were busy it rests no longer than after a short one', async () => {
+    const pace = new Pace();
+    let [turns, isOver] = [0, false];
+    const others = (): void => {
+      work(1);
+      turns += 1;
+      if (!isOver) setImmediate(others);
+    };
+    work(1000);
+    setImmediate(others);
+    await pace.giveWay();
+    isOver = true;
+    // A turn takes a millisecond at least.
+    expect(turns).toBeLessThan(300);
+  });
+
   test('in a hurry others get one turn and no more', async () => {
     const pace = new Pace();
     pace.hurry();

@@ -32,18 +32,22 @@ export class OldTables {
   goOn(): void {
     if (this.#isGoingOn) return;
     this.#isGoingOn = true;
-    void this.#emptyAll()
-      // Another process writes, or the disk is full: the next occasion goes on with it.
-      .catch(() => undefined)
-      .finally(() => (this.#isGoingOn = false));
+    void this.#emptyAll();
   }
 
   async #emptyAll(): Promise<void> {
     const pace = new Pace();
-    do {
-      await turn();
-      await pace.giveWay();
-    } while (this.database.isOpen && this.#throwAwaySome());
+    try {
+      do {
+        await turn();
+        await pace.giveWay();
+      } while (this.database.isOpen && this.#throwAwaySome());
+    } catch {
+      // Another process writes, or the disk is full: the next occasion goes on with it.
+    } finally {
+      // At once: what is put away from now on needs another run.
+      this.#isGoingOn = false;
+    }
   }
 
   /** Whether anything may be left. */
