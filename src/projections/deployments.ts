@@ -66,12 +66,16 @@ export const deployments = defineProjection<DeploymentRow>({
       environment: deployment.environment,
       labels: deployment.labels,
       archived: deployment.archived,
-      searchText: `${deployment.deploymentId}\n${deployment.name}`
-        .toLowerCase()
-        .slice(0, SEARCH_TEXT_MAX),
+      searchText: searchTextOf(deployment),
       revision: event.revision,
       position: event.position,
       deployment,
     };
   },
 });
+
+function searchTextOf({ deploymentId, name }: Deployment): string {
+  const text = `${deploymentId}\n${name}`.toLowerCase().slice(0, SEARCH_TEXT_MAX);
+  // The half of a character is none that a table takes.
+  return text.replace(/[\uD800-\uDBFF]$/, '');
+}

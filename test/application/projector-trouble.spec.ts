@@ -309,6 +309,15 @@ describe('projector in trouble', () => {
       expect(await here.readModels.parked()).toMatchObject([{ table: 'deployments', problem }]);
     });
 
+    test('a name that is longer than what is searched is none, wherever it is cut', async () => {
+      for (const name of ['😀'.repeat(900), `.${'😀'.repeat(900)}`])
+        await new Story(`d${String(name.length)}`).created({ name }).saveTo(here.store);
+      await projector.start();
+      await projector.caughtUp;
+      expect(await here.readModels.parked()).toEqual([]);
+      expect(Object.keys(await here.states())).toHaveLength(2);
+    });
+
     test('a rebuild gives parked streams another try', async () => {
       let mended = false;
       const mendable: Projection = {
