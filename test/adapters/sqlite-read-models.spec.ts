@@ -14,6 +14,7 @@ import { PROJECTIONS } from '../../src/projections/registry.js';
 import { ownershipContract } from '../contracts/ownership.contract.js';
 import { parkedStreamsContract } from '../contracts/parked-streams.contract.js';
 import { readModelsContract, type ReadModelsUnderTest } from '../contracts/read-models.contract.js';
+import { settled } from '../support/fake-clock.js';
 
 const inSqlite = async (): Promise<ReadModelsUnderTest> => {
   const folder = await mkdtemp(join(tmpdir(), 'shipslog-'));
@@ -151,7 +152,14 @@ describe('read models in a SQLite file', () => {
     expect(left()).toHaveLength(1);
     const after = openSqliteReadModels(path);
     await after.open([notes]);
-    while (left().length > 0) await new Promise((resolve) => setImmediate(resolve));
+    const claim = () => after.claim({ owner: 'test', ttlMs: 60_000 });
+    await claim();
+    // Where another process writes just then, it waits for the next renewal.
+    shell.exec('begin immediate');
+    await settled();
+    shell.exec('rollback');
+    await claim();
+    while (left().length > 0) await settled();
     expect(await after.load(notes, 'live', [['new']])).toEqual([{ id: 'new', text: 'y' }]);
     await after.close();
     shell.close();

@@ -113,7 +113,6 @@ class SqliteReadModels implements ReadModels {
   }
 
   async open(tables: readonly Table[]): Promise<void> {
-    this.#old.goOn();
     const missing = (): readonly Table[] => {
       const known = new Set(this.#checkpoints().map(({ table }) => table));
       return tables.filter(({ name }) => !known.has(name));
@@ -125,13 +124,16 @@ class SqliteReadModels implements ReadModels {
   }
 
   async claim(claim: Claim): Promise<Ownership & { readonly isOurs: boolean }> {
-    return this.#transaction(() => {
+    const claimed = this.#transaction(() => {
       const { row: before, nowMs } = this.#owner();
       const [row, isOurs] = afterClaim({ row: before, nowMs, ours: this.#fence }, claim);
       this.#own(row);
       if (isOurs) this.#fence = row.fence;
       return { ...ownershipOf(row, nowMs), isOurs };
     });
+    // The owner's to do; with each renewal, should something have come in between.
+    if (claimed.isOurs) this.#old.goOn();
+    return claimed;
   }
 
   async release(): Promise<void> {
