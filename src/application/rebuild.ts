@@ -202,8 +202,8 @@ export class Rebuilds {
     while (left >= NEARLY_THERE_EVENTS && !signal.aborted) {
       const before = left;
       left = await this.#foldToEnd(run);
-      // The log grows as fast as it is folded: the build ends sooner if others wait for it a little.
-      if (left >= before) run.pace.hurry();
+      // The log grows nearly as fast as it is folded: the build ends sooner if others wait for it a little.
+      if (2 * left > before) run.pace.hurry();
     }
     return !signal.aborted;
   }
