@@ -29,7 +29,7 @@ export interface Applied {
  */
 const COMMIT_ROWS_MAX = 1000;
 /** A group with a pace commits fewer rows at a time, no more than hold the process up for about so long. */
-const COMMIT_BLOCKS_MS = 5;
+const COMMIT_BLOCKS_MS = 3;
 const COMMIT_ROWS_MIN = 25;
 const COMMIT_EVENTS_MAX = 10_000;
 /** Events that are folded at a time: what is parsed and let go of soon costs the collector little. */

@@ -6,7 +6,7 @@ export function turn(): Promise<void> {
 }
 
 /** Work goes on for this long before it asks whether somebody waits. */
-const PIECE_MS = 4;
+const PIECE_MS = 3;
 /** A rest ends when the event loop has been idle for so many times as long as it was busy. */
 const IDLE_SHARE = 3;
 /** A rest takes at most so many times as long as the work before it: a busy service must not starve the work. */

@@ -88,7 +88,7 @@ describe('rebuild', () => {
   };
 
   test('where commits hold the process up, they are made smaller until they do not', async () => {
-    const [first, ...others] = await rowsOfCommits(20, 'it blocks');
+    const [first, ...others] = await rowsOfCommits(33, 'it blocks');
     expect(first).toBeGreaterThanOrEqual(1000);
     expect(others[0]).toBe(100);
   });
