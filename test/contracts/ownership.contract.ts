@@ -111,7 +111,8 @@ export function ownershipContract(name: string, create: () => Promise<ReadModels
     test('renewed, a claim keeps its number; past, it goes to who asks, with a greater one', async () => {
       const first = await readModels.claim({ owner: 'one', ttlMs: HOUR_MS });
       const again = await readModels.claim({ owner: 'one', ttlMs: 0 });
-      expect(again).toMatchObject({ fence: first.fence, isOurs: true, remainingMs: 0 });
+      expect(again).toMatchObject({ fence: first.fence, isOurs: true });
+      expect(again.remainingMs).toBeLessThanOrEqual(0);
       const second = await other.claim({ owner: 'two', ttlMs: HOUR_MS });
       expect(second).toMatchObject({ owner: 'two', isOurs: true });
       expect(second.fence).toBeGreaterThan(first.fence);
