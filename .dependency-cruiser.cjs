@@ -31,7 +31,7 @@ const BELOW_THE_SHELLS = [...CORE, '^src/projections/', '^src/application/'];
 const ADAPTER = [
   ...CORE,
   '^src/projections/projection\\.ts$',
-  '^src/adapters/(ownership|system-clock)\\.ts$', // what several stores do alike
+  '^src/adapters/(folders|ownership|system-clock)\\.ts$', // what several stores do alike
   NODE,
 ];
 /** The drivers of each adapter; a folder without a line has none. `sql` is shared dialect code. */
@@ -128,7 +128,7 @@ module.exports = {
         ...BELOW_THE_SHELLS,
         '^src/(cli|client)/',
         '^src/[^/]+$', // from cli/main.ts only, by root-files-are-the-top
-        '^src/adapters/system-clock\\.ts$', // the command line measures time, too
+        '^src/adapters/(folders|system-clock)\\.ts$', // the command line keeps files and measures time, too
         NODE,
         ...packages('commander', 'csv-parse'),
       ],

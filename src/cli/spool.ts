@@ -1,7 +1,8 @@
 /** Ends of attempts that the service has not heard of yet, one file each. */
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
+import { makeFolder, syncFolder } from '../adapters/folders.js';
 import { Client } from '../client/client.js';
 import type { Operations } from '../client/operations.js';
 import { ServiceError } from '../client/service-error.js';
@@ -38,7 +39,7 @@ export class Spool {
 
   /** Keeps an end; resolves when it is on the disk. Only the user can read it: it holds the lease token. */
   async keep(end: SpooledEnd): Promise<void> {
-    await makeFolder(this.folder);
+    makeFolder(this.folder);
     const path = this.#pathOf(end);
     const file = await open(`${path}.part`, 'w', 0o600);
     try {
@@ -48,7 +49,7 @@ export class Spool {
       await file.close();
     }
     await rename(`${path}.part`, path);
-    await syncFolder(this.folder);
+    syncFolder(this.folder);
   }
 
   /** Forgets an end. Safe to repeat. */
@@ -92,38 +93,6 @@ export class Spool {
     // Ids hold colons, which some file systems do not.
     const name = `${deploymentId}~${attemptId}`.replaceAll(':', '=');
     return join(this.folder, `${name}.json`);
-  }
-}
-
-/** Makes a folder and those above it. Node's own recursive way never returns below /proc. */
-async function makeFolder(folder: string, above = dirname(folder)): Promise<void> {
-  try {
-    await mkdir(folder, { mode: 0o700 });
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'EEXIST') return;
-    if (code !== 'ENOENT' || above === folder) throw error;
-    await makeFolder(above);
-    await makeFolder(folder, folder);
-    return;
-  }
-  await syncFolder(dirname(folder));
-}
-
-/** What says that a folder cannot be synced: it may not be read, or its file system does not do that. */
-const UNSYNCABLE: readonly unknown[] = ['EACCES', 'EPERM', 'EINVAL', 'ENOTSUP', 'ENOSYS'];
-
-/**
- * Makes the names in a folder durable: a file that is synced may have none after a power cut.
- * Where a folder cannot be synced its file system is trusted.
- */
-export async function syncFolder(folder: string): Promise<void> {
-  if (process.platform === 'win32') return; // there a folder cannot be opened
-  try {
-    const opened = await open(folder, 'r');
-    await opened.sync().finally(() => opened.close());
-  } catch (error) {
-    if (!UNSYNCABLE.includes((error as NodeJS.ErrnoException).code)) throw error;
   }
 }
 

@@ -2,12 +2,12 @@
 import { createReadStream } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { syncFolder } from '../adapters/folders.js';
 import type { PatienceOptions } from '../application/bulk-append.js';
 import { exportLog, importLog, type Contents } from '../application/transfer.js';
 import { EXIT, type ExitCode } from './exit-codes.js';
 import { inWords, Progress, withCommas } from './progress.js';
 import type { Terminal } from './terminal.js';
-import { syncFolder } from './spool.js';
 import { withFile } from './usage.js';
 import type { LocalContext, Workshop } from './workshop.js';
 
@@ -33,7 +33,7 @@ export async function exportTo(
       onProgress: (step) => progress.update(step),
     });
     await file?.sync();
-    if (output !== undefined) await syncFolder(dirname(output));
+    if (output !== undefined) syncFolder(dirname(output));
     progress.end();
     await terminal.err.line(
       `${told(contents)} written${output === undefined ? '' : ` to ${output}`}`,

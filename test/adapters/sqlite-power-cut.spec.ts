@@ -5,7 +5,8 @@ import { mkdir, mkdtemp, readdir, readFile, realpath, rm } from 'node:fs/promise
 import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { assertOurs, makeFolder, openDatabase, pragma } from '../../src/adapters/sqlite/driver.js';
+import { makeFolder } from '../../src/adapters/folders.js';
+import { assertOurs, openDatabase, pragma } from '../../src/adapters/sqlite/driver.js';
 import { refuseEmptyFile } from '../../src/adapters/sqlite/empty-file.js';
 import { EVENT_LOG, NO_REVISION } from '../../src/adapters/sqlite/event-log.js';
 import { HeadFile } from '../../src/adapters/sqlite/head-file.js';

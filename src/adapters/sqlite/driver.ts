@@ -5,7 +5,6 @@ import {
   constants,
   fsyncSync,
   linkSync,
-  mkdirSync,
   openSync,
   readSync,
   renameSync,
@@ -19,6 +18,7 @@ import { dirname } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Fault } from '../../ports/faults.js';
 import type { FaultCode } from '../../ports/faults.js';
+import { makeFolder, syncFolder, withDescriptor } from '../folders.js';
 
 /** What SQLite takes and gives. Integers are given as numbers unless a statement was told to read bigints. */
 export type SqlValue = null | number | bigint | string | Uint8Array;
@@ -325,51 +325,8 @@ function createPrivately(path: string): void {
   if ((found.mode & 0o077) !== 0 && found.uid === process.getuid?.()) chmodSync(path, 0o600);
 }
 
-/**
- * Makes a folder, and those above it, for the owner alone; one that is there stays as it is.
- *
- * Node's own recursive way never returns where the system says that the folder above is missing though it
- * is there, as below /proc.
- * @throws what the file system says.
- */
-export function makeFolder(folder: string): void {
-  const isThere = (): boolean => statOf(folder)?.isDirectory() === true;
-  if (isThere()) return;
-  if (dirname(folder) !== folder) makeFolder(dirname(folder));
-  try {
-    mkdirSync(folder, { mode: 0o700 });
-  } catch (error) {
-    // Another process may have been quicker.
-    if (!isThere()) throw error;
-    return;
-  }
-  syncFolder(dirname(folder));
-}
-
-/** What says that a folder cannot be synced: it may not be read, or its file system does not do that. */
-const UNSYNCABLE: readonly unknown[] = ['EACCES', 'EPERM', 'EINVAL', 'ENOTSUP', 'ENOSYS'];
-
-/**
- * Makes a new directory entry durable; a file that is synced may still have no name after a power cut.
- * Where a folder cannot be synced its file system is trusted, as SQLite itself does.
- */
-export function syncFolder(folder: string): void {
-  if (process.platform === 'win32') return; // there a folder cannot be opened
-  try {
-    syncAt(folder, 'r');
-  } catch (error) {
-    if (!UNSYNCABLE.includes((error as NodeJS.ErrnoException).code)) throw error;
-  }
-}
-
-function syncAt(path: string, flags: 'r' | 'r+'): void {
-  const descriptor = openSync(path, flags);
-  try {
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
-}
+/** What is held in memory of a write-ahead log that is written again. */
+const PIECE_BYTES = 1024 * 1024;
 
 /**
  * Makes durable what the last process wrote to a file's write-ahead log and did not live to sync, or what
@@ -383,14 +340,14 @@ export function rewriteWriteAheadLog(path: string): void {
   const log = `${path}-wal`;
   if ((statOf(log)?.size ?? 0) === 0) return;
   // SQLite locks the file and its index, never the write-ahead log, so that closing this drops no lock.
-  const descriptor = openSync(log, 'r+');
-  const piece = Buffer.alloc(PIECE_BYTES);
-  for (let at = 0, count = 1; count > 0; at += count) {
-    count = readSync(descriptor, piece, 0, PIECE_BYTES, at);
-    count = writeSync(descriptor, piece, 0, count, at);
-  }
-  fsyncSync(descriptor);
-  closeSync(descriptor);
+  withDescriptor(log, 'r+', (descriptor) => {
+    const piece = Buffer.alloc(PIECE_BYTES);
+    for (let at = 0, count = 1; count > 0; at += count) {
+      count = readSync(descriptor, piece, 0, PIECE_BYTES, at);
+      count = writeSync(descriptor, piece, 0, count, at);
+    }
+    fsyncSync(descriptor);
+  });
   syncFolder(dirname(path));
 }
 
@@ -418,9 +375,6 @@ const UNAVAILABLE = {
   read: 'STORE_UNAVAILABLE',
   write: 'STORE_UNAVAILABLE',
 } as const;
-
-/** What is held in memory of a write-ahead log that is written again. */
-const PIECE_BYTES = 1024 * 1024;
 
 const CORRUPT = 11;
 const RESULT_OF_TEXT: Readonly<Record<string, number>> = {

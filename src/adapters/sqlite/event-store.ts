@@ -17,7 +17,8 @@ import {
 } from '../../ports/event-store.js';
 import { Fault } from '../../ports/faults.js';
 import { emit } from '../../ports/signals.js';
-import { asFault, assertOurs, assertWritable, makeFolder, type Synchronous } from './driver.js';
+import { makeFolder } from '../folders.js';
+import { asFault, assertOurs, assertWritable, type Synchronous } from './driver.js';
 import { refuseEmptyFile } from './empty-file.js';
 import { EVENT_LOG, NO_REVISION } from './event-log.js';
 import { GroupWriter } from './group-writer.js';

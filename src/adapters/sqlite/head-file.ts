@@ -9,7 +9,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
-import { syncFolder } from './driver.js';
+import { syncFolder } from '../folders.js';
 
 /** The last event of a log: its position (0: the log is empty) and a SHA-256 over all of it. */
 export interface Head {
