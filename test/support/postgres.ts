@@ -57,10 +57,7 @@ const SETTINGS = [
 ];
 const START_MS_MAX = 30_000;
 
-/**
- * Gives a database on the server of this worker. Null, said aloud, when there is no server here and
- * `REQUIRE_STORES` is not 1; `why` names what is skipped.
- */
+/** Gives a database on the server of `POSTGRES_URL`, else on that of this worker. @throws when there is none. */
 export async function freshDatabase(): Promise<TestDatabase> {
   const external = process.env['POSTGRES_URL'];
   return databaseOn(external ?? (await sharedServer()).urlOf('postgres'));
