@@ -28,10 +28,10 @@ export interface Applied {
  * While the same deployments go on changing, waiting for more events saves rows.
  */
 const COMMIT_ROWS_MAX = 1000;
+const COMMIT_EVENTS_MAX = 10_000;
 /** A group with a pace commits fewer rows at a time, no more than hold the process up for about so long. */
 const COMMIT_BLOCKS_MS = 3;
 const COMMIT_ROWS_MIN = 25;
-const COMMIT_EVENTS_MAX = 10_000;
 /** Events that are folded at a time: what is parsed and let go of soon costs the collector little. */
 const PIECE_EVENTS_MAX = 100;
 
